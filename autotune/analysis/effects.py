@@ -33,7 +33,7 @@ _TAIL = 2.5  # per cent on either side of a band
 
 @dataclass(frozen=True)
 class Level:
-    """What is expected at one value, in the metric's base unit.
+    """The expectation at one value, in the metric's base unit.
 
     Args:
         value: Value of the parameter; ``None`` where it is inactive.

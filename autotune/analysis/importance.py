@@ -90,7 +90,7 @@ class ParameterImportance:
 
 @dataclass(frozen=True)
 class PairImportance:
-    """What two parameters explain together beyond what each explains alone.
+    """The share that two parameters explain together beyond what each explains alone.
 
     Args:
         names: Names of the two.
@@ -103,7 +103,7 @@ class PairImportance:
 
 @dataclass(frozen=True)
 class Importance:
-    """What mattered for one metric.
+    """The importance of all parameters for one metric.
 
     Args:
         metric: Name of the metric.

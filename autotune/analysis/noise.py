@@ -38,7 +38,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class Noise:
-    """How much launches of one configuration differ in the first goal.
+    """The differences between launches of one configuration in the first goal.
 
     Args:
         metric: Metric of the goal.

@@ -38,7 +38,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Progress:
-    """How a study came to its best configuration.
+    """The way of a study to its best configuration.
 
     Args:
         metric: Metric of the first goal.

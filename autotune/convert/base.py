@@ -26,7 +26,7 @@ _SPARSE_LEVELS = 10_000  # of a range with more values than a search can list
 
 @dataclass
 class Conversion:
-    """Collect a study file while a foreign one is read.
+    """A study file in the making, while a foreign one is read.
 
     Args:
         source: The foreign document, for the places of notes.

@@ -36,7 +36,7 @@ class Borrowed:
 
 @dataclass(frozen=True)
 class Objection:
-    """Something in a search space that only the study's owner may say.
+    """A part of a search space that only the study's owner may say.
 
     Args:
         path: Keys that lead to it, from the top of the file.

@@ -259,7 +259,7 @@ def improvement(later: Level, earlier: Level) -> Improvement:
 
 
 class Decision:
-    """Which configuration to recommend, by all measurements and what a model predicts.
+    """The configuration to recommend, by all measurements and what a model predicts.
 
     Args:
         trials: All trials of the study.

@@ -310,7 +310,7 @@ def in_unit_of(metric: str, estimate: Estimate, declared: str = "") -> Estimate:
 
 
 class Cause(StrEnum):
-    """Name why an attempt gave no usable measurement.
+    """The cause for which an attempt gave no usable measurement.
 
     The first family is the configuration's fault: it makes the trial INFEASIBLE and teaches the
     feasibility model. The second is the world's: the attempt FAILED and is tried again elsewhere.
@@ -407,7 +407,7 @@ INFEASIBLE = "autotune: infeasible:"
 
 
 class Infeasible(Exception):
-    """Raise it in a tuned function where a configuration cannot work: an answer, not a mistake.
+    """An answer, not a mistake: a tuned function raises it where a configuration cannot work.
 
     Args:
         message: Why, for a person.
@@ -465,7 +465,7 @@ alone; and what it lacks of what was asked for, precision or a steady state, be 
 @check_class()
 @dataclass(frozen=True, repr=False)
 class Measurement:
-    """Everything measured for one attempt, before any objective is applied.
+    """All numbers of one attempt, before any objective is applied.
 
     Args:
         metrics: Estimates by metric name with its statistic as suffix (``ttft.p99``), each held in the base

@@ -38,7 +38,7 @@ _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class _TooLate(Exception):
-    """The deadline has passed."""
+    """A deadline that has passed."""
 
 
 def redact_folder(folder: Path, live: Collection[str] = (), deadline_s: float = DEADLINE_S) -> list[str]:

@@ -43,7 +43,7 @@ class PlugIn:
 
 
 class Registry:
-    """Map names to lazily imported objects.
+    """A mapping of names to lazily imported objects.
 
     Args:
         kind: Kind of the names, for messages: ``"system"``.

@@ -27,7 +27,7 @@ def config_key(config: Mapping[str, Value]) -> str:
 
 
 class TrialState(StrEnum):
-    """Name where a trial stands."""
+    """The state of a trial."""
 
     WAITING = "WAITING"
     RUNNING = "RUNNING"
@@ -43,7 +43,7 @@ class TrialState(StrEnum):
 
 
 class Reason(StrEnum):
-    """Name why an engine proposed a configuration."""
+    """The reason why an engine proposed a configuration."""
 
     DEFAULT = "default"
     START = "start"

@@ -31,7 +31,7 @@ Kind = Literal[
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a study found.
+    """The result of a study.
 
     Args:
         kind: ``undecided`` (the study runs, or nothing was measured yet), ``better``, ``tie`` (the interval

@@ -107,7 +107,7 @@ def read_engine(
 
 
 class MissingEngine(QuestionEngine):
-    """Stands for the engine of a stored study that is not installed here: what was measured can be read.
+    """A stand-in for the engine of a stored study that is not installed here: measurements can be read.
 
     Args:
         name: Its name.

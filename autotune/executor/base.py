@@ -17,7 +17,7 @@ SLACK_S = 60.0
 
 @dataclass(frozen=True)
 class Job:
-    """Describe one attempt completely, as plain data that travels to any node.
+    """A complete description of one attempt, as plain data that travels to any node.
 
     Args:
         study: Name of the study.
@@ -171,7 +171,7 @@ class Shared(Protocol):
 
 
 class ShareOfNodes(Protocol):
-    """What a study has of nodes that several studies share; as text, for people."""
+    """The share that a study has of nodes that several studies share; as text, for people."""
 
     def to_dict(self) -> dict[str, object]:
         """Return plain data: nodes that it holds, its fair share, all nodes, who else shares them."""

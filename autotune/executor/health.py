@@ -18,6 +18,8 @@ QUARANTINE_MAX_S = 4 * 3600.0
 
 @dataclass
 class _Record:
+    """The environment faults of one node."""
+
     in_a_row: int = 0
     times: int = 0
     until: float = 0.0
@@ -25,7 +27,7 @@ class _Record:
 
 
 class NodeHealth:
-    """Count world failures by node.
+    """A count of environment faults by node.
 
     A bad node fails at once and is free again at once, so it would draw every retry to itself.
 

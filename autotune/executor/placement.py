@@ -19,7 +19,7 @@ _ROUNDING = 1e-6  # shares such as 1/3 of an accelerator add up to a whole one
 
 @dataclass(frozen=True)
 class Node:
-    """Describe what a node has.
+    """The resources of a node.
 
     Args:
         id: Unique for the life of the node.

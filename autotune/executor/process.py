@@ -49,7 +49,7 @@ def depend_on_parent() -> None:
 
 
 class SupervisorLost(EnvironmentProblem):
-    """Report that a process was lost, or could not be started, through no fault of its own."""
+    """A process that was lost, or could not be started, through no fault of its own."""
 
 
 class SupervisedProcess:

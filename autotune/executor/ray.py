@@ -41,6 +41,8 @@ _NODE_LABEL = "ray.io/node-id"
 
 @dataclass
 class _Run:
+    """An attempt in flight, and where it was placed."""
+
     job: Job
     placed: Placed | None  # nothing is held for an attempt that was given up
     node: str

@@ -52,12 +52,16 @@ def slots_needed(need: Need, node: Node) -> int:
 
 @dataclass
 class _Offer:
+    """The slots of a node that are offered to this study, and since when."""
+
     slots: int
     since: float
 
 
 @dataclass
 class _Wish:
+    """The need of an attempt, when it was asked for, and the most such attempts at once."""
+
     need: Need
     asked: float = -math.inf
     most: int = 1

@@ -154,7 +154,7 @@ def _with_full_places(failure: Failure, scratch: Path) -> Failure:
 
 
 class _Unexplained(AttemptFailed):
-    """A process died before it was ready, with words that nobody recognizes."""
+    """The death of a process before it was ready, with words that nobody recognizes."""
 
 
 class _Attempt:

@@ -22,7 +22,7 @@ PLANNED = ("onnxruntime", "triton")
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for beside the model.
+    """The wishes of a user beside the model.
 
     Args:
         goal: Name of an objective of the catalogue.
@@ -66,7 +66,7 @@ class Row:
 
 @dataclass
 class Proposal:
-    """Collect what a study of one system on one machine should search.
+    """A proposal of what a study of one system on one machine should search.
 
     Args:
         fit: Model, machine and load.

@@ -69,7 +69,7 @@ _CLASHES = 5  # proposals that another worker made at the same time
 
 @check_class("seed", "engine", "space")
 class AutotuneSampler(BaseSampler):
-    """Propose parameters by one of our engines.
+    """A sampler of Optuna that proposes by one of our engines.
 
     Args:
         seed: Seed of the engine; drawn anew where it is not given. Workers may share it.

@@ -151,7 +151,7 @@ def _trials(data: object, name: str) -> list[dict[str, Tree]]:
 
 @dataclass(frozen=True)
 class _Record:
-    """What :func:`record` writes."""
+    """The entries that :func:`record` writes."""
 
     suggestion: Suggestion
     state: TrialState

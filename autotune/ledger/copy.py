@@ -94,7 +94,7 @@ def _leaves(data: object) -> object:
 
 @dataclass(frozen=True)
 class Restored:
-    """What a copy brought back.
+    """The contents that a copy brought back.
 
     Args:
         study: The study, as the copy has it.

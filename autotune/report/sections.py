@@ -203,7 +203,7 @@ def _deploy(view: StudyView) -> list[str]:
 
 @dataclass
 class _Maker:
-    """Makes figures while there is time.
+    """A maker of figures while there is time.
 
     Args:
         view: The study.

@@ -84,7 +84,7 @@ def _may_be_signalled(result: AttemptResult) -> bool:
 
 
 class Jobs(Protocol):
-    """What the trials of a study measure, as jobs: a system of a study file, or a Python function."""
+    """The jobs of a study's trials: they measure a system of a study file, or a Python function."""
 
     def resources(self, config: Config) -> dict[str, float]:
         """Return the resources that a configuration needs."""

@@ -29,7 +29,7 @@ _KEYS = ("schema", "study", "state", "best", "recommended", "default", "improvem
 @check_class()
 @dataclass(frozen=True, eq=False, repr=False)
 class StudyResult:
-    """What a study found, as it stood when it was asked.
+    """The result of a study, as it stood when it was asked.
 
     ``print(result)`` shows what `autotune best` shows. Nothing raises where nothing was found: what there
     is not is ``None`` or empty.

@@ -50,7 +50,7 @@ SAME_SIGNAL_S = 1.0
 
 
 class StopRequest(threading.Event):
-    """Set by the first signal.
+    """An event that the first signal sets.
 
     Attributes:
         at_once: Whether a signal raises KeyboardInterrupt besides: nothing is measured that must be put back.

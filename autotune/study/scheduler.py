@@ -63,7 +63,7 @@ class Room(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """What is asked of a study.
+    """The demands on a study.
 
     Args:
         space: Search space.
@@ -165,26 +165,26 @@ class State:
 
 @dataclass(frozen=True)
 class Start:
-    """Start the next attempt of a waiting trial."""
+    """The start of the next attempt of a waiting trial."""
 
     trial: Trial
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Ask the engine for the next trial of the search, or whether it is over."""
+    """The question to the engine for the next trial of the search, or whether it is over."""
 
 
 @dataclass(frozen=True)
 class Launch:
-    """Commit a repeat, a control measurement or a confirmation as a waiting trial."""
+    """A repeat, a control measurement or a confirmation, to be committed as a waiting trial."""
 
     suggestion: Suggestion
 
 
 @dataclass(frozen=True)
 class Refuse:
-    """Close a trial that no node can ever hold.
+    """The close of a trial that no node can ever hold.
 
     Args:
         trial: It.
@@ -197,21 +197,21 @@ class Refuse:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """Give up an attempt whose result has not come in time."""
+    """The giving up of an attempt whose result has not come in time."""
 
     attempt: Running
 
 
 @dataclass(frozen=True)
 class Say:
-    """Tell whoever watches."""
+    """A message to whoever watches."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Wait:
-    """Wait for a result, or for time to pass.
+    """A wait for a result, or for time to pass.
 
     Args:
         for_room: Whether nothing runs, for want of room.
@@ -222,7 +222,7 @@ class Wait:
 
 @dataclass(frozen=True)
 class End:
-    """End this run of the study.
+    """The end of this run of the study.
 
     Args:
         state: ``completed``, ``converged``, ``exhausted``, ``interrupted``, ``out of time`` or ``failed``.
@@ -314,7 +314,7 @@ def awaits_default(
 
 
 class _Turn:
-    """What can be started, refused and proposed at one moment."""
+    """The actions possible at one moment: trials to start, to refuse and to propose."""
 
     def __init__(self, state: State, settings: Settings) -> None:
         self.state, self.settings, self.room = state, settings, state.room

@@ -19,7 +19,7 @@ NOTE = "stopped"
 
 
 class Stopping:
-    """Decide whether a study proposes more trials.
+    """The rules by which a study stops proposing trials.
 
     Args:
         study: Whose engine and history decide.

@@ -65,7 +65,7 @@ SpaceLike: TypeAlias = Space | str | Path | Mapping[str, object] | Sequence[Para
 
 
 class Study:
-    """Propose configurations and keep what was measured.
+    """A study: it proposes configurations and keeps what was measured.
 
     In memory unless ``path`` names a ledger; then every suggestion is committed before it is returned
     and every measurement before :meth:`tell` returns, and opening the study again continues it. Several

@@ -38,7 +38,7 @@ _MODEL_ID = "openvino"
 
 
 class Engine:
-    """Step one pipeline for all requests.
+    """A loop that steps one pipeline for all requests.
 
     Args:
         pipeline: ``openvino_genai.ContinuousBatchingPipeline``.
@@ -125,7 +125,7 @@ class Engine:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answer one connection."""
+    """One connection and its answers."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # or tokens wait 40 ms for the client's acknowledgement of those before
@@ -256,7 +256,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Listen with a queue that holds the first burst of a load."""
+    """A server whose listening queue holds the first burst of a load."""
 
     daemon_threads = True
     request_queue_size = 1024

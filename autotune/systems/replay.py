@@ -49,7 +49,7 @@ def _noise(raw: object, name: str) -> str:
 
 @dataclass(frozen=True)
 class ReplaySystem(Section):
-    """Look configurations up in a table.
+    """A table in which configurations are looked up.
 
     Args:
         path: Path of the table; a relative one is taken from the study file's folder.
@@ -164,7 +164,7 @@ def _read(path: str, task: str) -> MeasuredTable:
 
 
 class ReplayDriver:
-    """Give what a table has of one configuration.
+    """The entries of a table for one configuration.
 
     Args:
         system: System with the table.

@@ -64,7 +64,7 @@ _SQL = re.compile(r"(?:sqlite|postgresql|mysql|mssql)(?:\+\w+)?")
 
 @dataclass(frozen=True)
 class Schema:
-    """What a database holds.
+    """The contents of a database.
 
     Args:
         revisions: Revisions of its schema, as Alembic notes them; one, save in a half made database.

@@ -96,7 +96,7 @@ def mlflow_version() -> str:
 
 
 class KeepsNothingError(Exception):
-    """What answers accepts what it is sent and does not keep it: it is no MLflow."""
+    """An answer that accepts what it is sent and does not keep it: it is no MLflow."""
 
     def __str__(self) -> str:
         return "what answers there does not keep what it is sent: is it MLflow?"

@@ -53,7 +53,7 @@ _WHOLE, _FINITE = By(_whole), By(_finite)
 
 @dataclass(frozen=True, repr=False)
 class Numeric(Parameter):
-    """What int and float share: a range and its scale."""
+    """The base of int and float: a range and its scale."""
 
     low: float
     high: float

@@ -30,7 +30,7 @@ _SLOWER = 1.25  # the next batch may take this much longer than any before it
 
 
 class Target(Protocol):
-    """Answer requests: the part of a system's driver that measuring needs."""
+    """The part of a system's driver that measuring needs: it answers requests."""
 
     def generate(self, requests: Sequence[Request], deadline: float) -> list[RequestRecord]:
         """Run the requests together as one batch and return their records in order.

@@ -57,7 +57,7 @@ _LEVELS = np.linspace(0.0005, 0.9995, 1000)
 
 @dataclass(frozen=True)
 class Point:
-    """What one probe says of one limited metric.
+    """The result of one probe for one limited metric.
 
     Args:
         rate: Requests per second.

@@ -42,7 +42,7 @@ _LEAST_SENT = 8  # requests of a piece
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Count the requests at one time.
+    """The number of requests at one time.
 
     Args:
         time_ns: Monotonic clock.

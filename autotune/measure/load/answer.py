@@ -63,7 +63,7 @@ _SUMMARY = (8, 3)  # of at least eight tokens of reasoning less than a third of 
 
 
 class Answer:
-    """Take the events of one answer.
+    """A reader of the events of one answer.
 
     Args:
         wanted: Tokens asked for, where an end by ``length`` means that they all came; ``None`` where it does

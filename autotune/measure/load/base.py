@@ -17,7 +17,7 @@ PRECEDENCE = (REALTIME, NICE, ORDINARY)
 
 @dataclass(frozen=True)
 class Plan:
-    """Load to put on an endpoint.
+    """A load to put on an endpoint.
 
     Args:
         endpoint: Endpoint of the server.
@@ -76,7 +76,7 @@ class Load(Protocol):
 
 
 class LoadGenerator(Protocol):
-    """Start loads."""
+    """A starter of loads."""
 
     def facts(self, endpoint: Endpoint) -> dict[str, object]:
         """Return what a measurement notes of how its requests were made: plain JSON data."""

@@ -33,7 +33,7 @@ _TAIL = 2000
 
 
 class OwnGenerator:
-    """Start loads, each in a process of its own. Keeps what it found out about endpoints.
+    """Our own generator: each load in a process of its own. It keeps what it found out about endpoints.
 
     Args:
         timeout_s: Longest time of a request.

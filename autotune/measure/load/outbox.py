@@ -7,7 +7,7 @@ import os
 
 
 class Outbox:
-    """Collect frames and write them.
+    """A writer of frames that are collected first.
 
     Args:
         descriptor: Descriptor of the pipe.

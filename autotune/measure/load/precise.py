@@ -38,7 +38,7 @@ else:
 
 
 class PreciseSelector(_Base):
-    """Wait with microseconds rather than milliseconds.
+    """A selector that waits with microseconds rather than milliseconds.
 
     Attributes:
         now_ns: When the last wait ended, monotonic clock.

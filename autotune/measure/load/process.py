@@ -70,7 +70,7 @@ def _first_line() -> bytes:
 
 
 class _Process:
-    """Everything that one load needs."""
+    """The process of one load."""
 
     def __init__(
         self,

@@ -36,7 +36,7 @@ _LENGTHS = ("output_tokens", "max_tokens", "max_completion_tokens")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Describe one request to send.
+    """One request to send.
 
     Args:
         id: Its number in the stream.
@@ -63,7 +63,7 @@ class OwnPrompt:
 
 
 class Orders:
-    """Give the requests of one stream.
+    """The requests of one stream.
 
     Args:
         workload: Workload that they follow.

@@ -24,7 +24,7 @@ Make = Callable[[int], tuple[Order, bytes]]
 
 
 class Sending:
-    """Send the requests of one load.
+    """The sending of the requests of one load.
 
     Args:
         connections: Connections to the server.

@@ -83,7 +83,7 @@ class Task:
 
 
 class ToolGenerator:
-    """Start loads that a tool puts on.
+    """A generator whose loads a tool puts on.
 
     Raises:
         EnvironmentProblem: The tool is not installed.

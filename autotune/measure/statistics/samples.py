@@ -23,7 +23,7 @@ Events = Callable[[RequestRecord], Iterable[tuple[int, float]]]
 
 
 class Sample(Protocol):
-    """Give what metrics need of one piece of a run."""
+    """One piece of a run, with what metrics need of it."""
 
     @property
     def answered(self) -> list[RequestRecord]:

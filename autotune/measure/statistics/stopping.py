@@ -49,7 +49,7 @@ class Looks:
 
 @dataclass
 class StoppingRule:
-    """Whether a run ends: by precision, requests or time, whichever comes first.
+    """The end of a run: by precision, requests or time, whichever comes first.
 
     Args:
         precision: Relative half-width of the goal's interval that is asked for.

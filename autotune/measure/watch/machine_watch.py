@@ -63,7 +63,7 @@ class Look:
 
 @dataclass
 class MachineWatch:
-    """Look at the machine now and then.
+    """A watch that looks at the machine now and then.
 
     Args:
         own: Process ids whose trees belong to the measurement, beside this process.

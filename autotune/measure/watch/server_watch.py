@@ -55,7 +55,7 @@ _NAMES = frozenset(
 
 @dataclass
 class ServerWatch:
-    """Ask a server for its counters now and then.
+    """A watch that asks a server for its counters now and then.
 
     Args:
         fetch: Returns the text of its counters; raises :class:`Refused` or ``OSError`` where

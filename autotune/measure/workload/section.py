@@ -34,7 +34,7 @@ _CHARACTERS_PER_TOKEN = 6  # English prose has 4 to 5 with large vocabularies; t
 
 @dataclass(frozen=True)
 class Workload(Section):
-    """Describe the load and the end of a measurement.
+    """The load and the end of a measurement.
 
     Args:
         arrival: ``concurrency``: closed loop, the next batch or request is sent when one has ended. Open

@@ -30,7 +30,7 @@ _SIZES = "Parse human-readable integers"  # help of the flags that take them: of
 
 @dataclass(frozen=True)
 class Flag:
-    """Describe one flag.
+    """One flag.
 
     Args:
         name: Its name as a parameter: no leading dashes, underscores.

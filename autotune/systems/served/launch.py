@@ -19,7 +19,7 @@ _MOST_LOG = 8 << 20  # bytes: a server has told its settings by then
 
 @dataclass(frozen=True)
 class Launch:
-    """Describe how a launched server is to be asked; the same fields as :class:`Endpoint` where they agree.
+    """The way to ask a launched server; the same fields as :class:`Endpoint` where they agree.
 
     Args:
         url: Scheme, host and port.

@@ -23,7 +23,7 @@ SHAPE = replace(TARGET, heads=6)
 
 @dataclass(frozen=True)
 class TinyFiles:
-    """Where the pair lies, in both forms.
+    """The places of the pair, in both forms.
 
     Args:
         pair: Folders of safetensors.

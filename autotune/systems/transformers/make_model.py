@@ -27,7 +27,7 @@ _CONTEXT = 2048  # positions the model is configured for; rotary positions need 
 
 @dataclass(frozen=True)
 class Shape:
-    """Size one model and its training."""
+    """The size of one model and its training."""
 
     hidden: int
     layers: int

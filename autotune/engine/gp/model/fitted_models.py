@@ -83,7 +83,7 @@ class Modelled:
 
 
 class FittedModels:
-    """The models of one moment.
+    """The models fitted to a history: a surrogate per goal and limit, and a feasibility model.
 
     Args:
         problem: Problem to propose for, with at least two measured trials.

@@ -54,7 +54,7 @@ def joined(parts: Sequence[Moved]) -> Moved:
 
 
 class Moves:
-    """Change rows of one space.
+    """Random changes of rows of one space.
 
     Args:
         space: Not given as a list of configurations.

@@ -46,7 +46,7 @@ _STEPS = 60
 
 
 class _Angle(torch.autograd.Function):
-    """``(sin t + (pi - t) cos t) / pi`` from ``cos t``; its derivative is finite at ``t = 0``."""
+    """The function ``(sin t + (pi - t) cos t) / pi`` of ``cos t``; its derivative is finite at ``t = 0``."""
 
     @staticmethod
     def forward(ctx: Any, cosine: Tensor) -> Tensor:
