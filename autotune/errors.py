@@ -59,7 +59,7 @@ class AutotuneError(Exception):
     """Base of every error this package raises on purpose.
 
     Args:
-        message: Where, what was found, what is allowed; what it quotes is cut to a sensible length.
+        message: Text: where, what was found, what is allowed; what it quotes is cut to a sensible length.
         hint: Advice; printed on a line of its own.
     """
 

@@ -115,7 +115,7 @@ class AllowedDistribution:
         Args:
             fixed: Level by column.
             n: Number of rows.
-            rng: Draws them: of equal states the columns that are not tied are equal.
+            rng: Random generator; of equal states the columns that are not tied are equal.
         """
         rows = np.empty((n, len(self.space)), np.int32)
         for block in self.blocks:
@@ -138,7 +138,7 @@ class AllowedDistribution:
         Args:
             order: Order of all columns.
             n: Number of walks.
-            rng: Draws them.
+            rng: Random generator.
 
         Returns:
             Shape ``n x (d + 1) x d``.

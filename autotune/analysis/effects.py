@@ -72,8 +72,8 @@ class Effect:
     Args:
         parameter: Name of the parameter.
         metric: Name of the metric.
-        average: Over the allowed configurations, by value; empty without a model.
-        slice: Beside the best configuration, by value that is allowed there; empty without one.
+        average: Expectations over the allowed configurations, by value; empty without a model.
+        slice: Expectations beside the best configuration, by value that is allowed there; empty without one.
         points: The measured trials.
         winner: The best configuration's value; ``None`` where it is inactive or nothing is feasible.
     """

@@ -21,7 +21,7 @@ class Launch:
 
     Args:
         trial: Number of the trial.
-        reason: Why it was measured.
+        reason: Reason why it was measured.
         estimate: Estimate of the goal.
         relative: Deviation from the mean of the configuration's launches, relative to it.
         own: Half-width of its own 95 % interval, relative to the mean; ``None`` where it is not known.

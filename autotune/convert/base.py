@@ -172,7 +172,7 @@ class Conversion:
             path: Place of the entry.
             mean: Mean of the values; with ``log``, of their logarithms.
             spread: One standard deviation, above 0.
-            step: Between values that are drawn.
+            step: Distance between values that are drawn.
             log: Whether the logarithms of the values are normal.
             whole: Whether values are whole numbers where the step is one.
 

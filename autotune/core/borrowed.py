@@ -41,7 +41,7 @@ class Objection:
     Args:
         path: Keys that lead to it, from the top of the file.
         what: Text that was found: ``"trust_remote_code: true"``.
-        reason: Why it is the owner's alone: ``"loads code"``.
+        reason: Reason why it is the owner's alone: ``"loads code"``.
         at_key: Whether the key itself is objected to, not its value.
     """
 

@@ -681,7 +681,7 @@ def posterior(
     Args:
         values: Values of the launches of each of ``n`` configurations, at least one each.
         errors: Variances of their own errors, as ``values``; nan where unknown.
-        means: Predicted from all other configurations, shape ``n``; nan where nothing predicts: such a
+        means: Predictions from all other configurations, shape ``n``; nan where nothing predicts: such a
             configuration is expected to be like the others without a prediction, with an unknown mean.
         variances: Variances of the predictions, shape ``n``.
         logarithm: Whether values are logarithms.

@@ -56,8 +56,8 @@ class MeasuredRow:
     Args:
         config: Values of the active parameters.
         metrics: Estimates by name; empty for a failure.
-        cause: Why there are none; ``None`` for a measurement.
-        replicate: Counted from 1 within the configuration.
+        cause: Reason why there are none; ``None`` for a measurement.
+        replicate: Number within the configuration, counted from 1.
         facts: Other columns, as text.
     """
 

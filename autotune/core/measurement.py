@@ -97,7 +97,7 @@ class Estimate:
         Formula: sem = standard deviation / sqrt(samples).
 
         Args:
-            samples: At least one, within :data:`LARGEST`.
+            samples: Values, one or more, within :data:`LARGEST`.
             unit: Unit of the samples.
         """
         n = len(samples)
@@ -280,7 +280,8 @@ def in_unit_of(metric: str, estimate: Estimate, declared: str = "") -> Estimate:
 
     Args:
         metric: A metric of this package has a unit of its own; any other has the dimension of ``declared``.
-        estimate: Without a unit (``1``) it is in ``declared``, or else in the metric's base unit.
+        estimate: Estimate to convert; without a unit (``1``) it is in ``declared``, or else in the metric's
+            base unit.
         declared: Unit that the user says the metric has; empty where nothing is said.
 
     Raises:
@@ -410,7 +411,7 @@ class Infeasible(Exception):
     """An answer, not a mistake: a tuned function raises it where a configuration cannot work.
 
     Args:
-        message: Why, for a person.
+        message: Reason, for a person.
         cause: A cause that is the configuration's fault, such as ``rejected_flags``.
 
     Raises:
@@ -470,7 +471,7 @@ class Measurement:
     Args:
         metrics: Estimates by metric name with its statistic as suffix (``ttft.p99``), each held in the base
             unit of its metric. One that has another dimension than its metric stays as it is.
-        failure: Why there are no usable metrics; ``None`` for a valid measurement.
+        failure: Reason why there are no usable metrics; ``None`` for a valid measurement.
         facts: Versions, hardware, the exact command, counts: plain JSON data.
         started_ns: Wall clock at the start, integer nanoseconds since the epoch.
         ended_ns: The same at the end.

@@ -81,7 +81,7 @@ def redact_file(path: Path, *, in_place: bool = False) -> bool:
 
     Args:
         path: Path of the file.
-        in_place: Whoever has it open to append goes on behind the new end.
+        in_place: Whether whoever has it open to append goes on behind the new end.
     """
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -141,7 +141,7 @@ class Registry:
 
         Args:
             name: Name of the part that works.
-            work: Asks the part for something.
+            work: Function that asks the part for something.
 
         Raises:
             EnvironmentProblem: The part is a plug-in and raised what is no error of ours.

@@ -111,7 +111,7 @@ class MissingEngine(QuestionEngine):
 
     Args:
         name: Its name.
-        error: Why it cannot be had.
+        error: Reason why it cannot be had.
     """
 
     def __init__(self, name: str, error: AutotuneError) -> None:

@@ -22,13 +22,13 @@ class Job:
     Args:
         study: Name of the study.
         trial: Number of the trial.
-        attempt: Counted from 1 within the trial.
+        attempt: Number within the trial, counted from 1.
         config: Values of all active parameters.
         system: The study file's ``system`` section, ``use`` included.
         workload: The study file's ``workload`` section.
         goal: Metric whose interval ends the run when it is narrow enough.
         scratch: Absolute path of this attempt's folder on the node; its files stay as artifacts.
-        deadlines: Per phase.
+        deadlines: Deadline of each phase.
         resources: ``{"cpus": float, "gpus": float}`` that this configuration needs.
         price: Price of these resources per hour, in the user's currency; ``None`` if it is not known.
         limits: ``[metric, "<=" or ">=", bound]`` of the objective in base units, those relative to the

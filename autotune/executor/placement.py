@@ -22,7 +22,7 @@ class Node:
     """The resources of a node.
 
     Args:
-        id: Unique for the life of the node.
+        id: Id, unique for the life of the node.
         name: Name for people; unique among the nodes of a cluster.
         cpus: CPUs of the whole node.
         gpus: GPUs of the whole node.
@@ -98,7 +98,7 @@ def place(
 
     Args:
         need: Need of the attempt.
-        nodes: Alive, and not in quarantine.
+        nodes: Nodes that are alive, and not in quarantine.
         running: Our attempts that are in flight.
         rules: Rules of the study file.
         avoid: Names of nodes to be used only when no other has room: the world failed this trial there.
@@ -148,7 +148,7 @@ def waits_elsewhere(
 
     Args:
         need: Need of the attempt.
-        nodes: Alive, and not in quarantine.
+        nodes: Nodes that are alive, and not in quarantine.
         running: Our attempts that are in flight, or about to be.
         rules: Rules of the study file.
         avoid: Names of the nodes where the world failed it.
@@ -192,7 +192,7 @@ def held(need: Need, nodes: Sequence[Node], rules: Rules) -> str:
 
     Args:
         need: Need of the attempt.
-        nodes: Alive, and not in quarantine.
+        nodes: Nodes that are alive, and not in quarantine.
         rules: Rules of the study file.
     """
     able = [node for node in nodes if admits(rules, node) and bundles_in(need, node)]

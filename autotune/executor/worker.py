@@ -93,8 +93,8 @@ def run_attempt(
 
     Args:
         job: Job to run; its scratch folder is created.
-        build: Builds the system from its section.
-        shelf: Keeps launched processes for later attempts; ``None`` to stop them.
+        build: Function that builds the system from its section.
+        shelf: Shelf of launched processes for later attempts; ``None`` to stop them.
     """
     started = time.time_ns()
     scratch = Path(job.scratch)

@@ -45,7 +45,7 @@ class Row:
         name: Name of it.
         entry: Parameter as a study file has it.
         trades: Effects of a change of it, in the catalogue's words.
-        reason: Why these values.
+        reason: Reason for these values.
     """
 
     name: str
@@ -118,7 +118,7 @@ class Proposal:
 
         Args:
             name: Name of it.
-            reason: Why these values.
+            reason: Reason for these values.
             **changes: Keys that differ from the catalogue's; ``None`` takes a key away.
         """
         if not self.has_flag(name):
@@ -142,7 +142,7 @@ class Proposal:
 
         Args:
             names: Names with commas between them; those that are not offered are passed over.
-            reason: Why.
+            reason: Reason.
         """
         found = [name for name in names.split(", ") if self._known.pop(name, None) is not None]
         if found:

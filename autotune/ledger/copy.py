@@ -121,7 +121,7 @@ def restore(data: bytes, ledger: Path, accept: Callable[[StudyRow], None] = lamb
     Args:
         data: The copy.
         ledger: File of the ledger.
-        accept: Raises where another study was expected.
+        accept: Function that raises where another study was expected.
 
     Raises:
         DamagedCopyError: The copy is damaged.

@@ -21,7 +21,7 @@ def draw(view: StudyView, title: str, planes: Sequence[Plane], *, front: bool = 
     Args:
         view: The study.
         title: Title of the figure.
-        planes: At least one.
+        planes: Planes, one or more.
         front: Whether the front is drawn as a line.
     """
     columns = min(2, len(planes))

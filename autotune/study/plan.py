@@ -39,7 +39,7 @@ class Launch:
         config: Config of the trial.
         argv: The process, as a list of arguments; empty without a system.
         files: Configuration files beside it, by name.
-        problem: Why it would be refused before launching; empty if it would not.
+        problem: Reason why it would be refused before launching; empty if it would not.
     """
 
     config: Config

@@ -37,7 +37,8 @@ class StudyResult:
     Args:
         view: The study.
         deployment: Deployment of the best configuration; ``None`` for a Python function.
-        unknown: Why the deployment is not known here, such as a system that is not installed; mostly empty.
+        unknown: Reason why the deployment is not known here, such as a system that is not installed; mostly
+            empty.
     """
 
     view: StudyView

@@ -130,7 +130,7 @@ class State:
         unfinished: Those of them that are not over, in number order.
         searched: Number of those of them that belong to the search.
         room: Room for attempts now.
-        decide: Gives the decision by these trials; asked once the search is over.
+        decide: Function that gives the decision by these trials; asked once the search is over.
         now: Time in seconds.
         spent_s: Seconds spent on the study, earlier runs included.
         running: Attempts in flight.
@@ -187,7 +187,7 @@ class Refuse:
     """The close of a trial that no node can ever hold.
 
     Args:
-        trial: It.
+        trial: Trial to close.
         shortage: Resources that are lacking, with the numbers.
     """
 
@@ -226,7 +226,7 @@ class End:
 
     Args:
         state: ``completed``, ``converged``, ``exhausted``, ``interrupted``, ``out of time`` or ``failed``.
-        error: Why the machines cannot go on, for ``failed``.
+        error: Reason why the machines cannot go on, for ``failed``.
         hint: Advice.
     """
 
@@ -279,7 +279,7 @@ def settle(
         retries: Retries known before.
         trial: Number of the trial.
         state: State that the measurement gives it.
-        failure: Why there is no measurement, with its true cause; ``None`` where there is one.
+        failure: Reason why there is no measurement, with its true cause; ``None`` where there is one.
         node: Name of the node that ran the attempt.
         now: Time in seconds.
     """
@@ -301,7 +301,7 @@ def awaits_default(
     """Return whether a trial must wait for the default's, whose answers it is compared with.
 
     Args:
-        trial: It.
+        trial: Trial that may wait.
         default_key: Key of the default configuration.
         trials: All trials of the study.
         started: Those of them that are about to run.

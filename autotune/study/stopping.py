@@ -22,7 +22,7 @@ class Stopping:
     """The rules by which a study stops proposing trials.
 
     Args:
-        study: Whose engine and history decide.
+        study: Study whose engine and history decide.
         stop_when: One of :data:`autotune.core.assessment.STOP_WHEN`.
         budget: Trials planned.
 

@@ -122,8 +122,8 @@ def sweep(
         store: Folder of the ledger.
         view: View on which progress is shown.
         out: Table file; its specification goes beside it.
-        resume: Go on with the sweep that the store holds.
-        local: Run attempts in child processes instead of on Ray.
+        resume: Whether to go on with the sweep that the store holds.
+        local: Whether to run attempts in child processes instead of on Ray.
         stop: Request that signals set; by default the run's own.
 
     Raises:

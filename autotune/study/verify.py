@@ -63,8 +63,8 @@ def verify(
         view: View on which progress is shown.
         launches: Launches of each side; a verification that goes on keeps its own.
         tolerance: Part by which a metric may become worse.
-        local: Run attempts in child processes instead of on Ray.
-        new: Begin another verification though one was stopped half way.
+        local: Whether to run attempts in child processes instead of on Ray.
+        new: Whether to begin another verification though one was stopped half way.
         overrides: ``KEY=VALUE`` of the study file, such as the path of another engine.
         stop: Request that signals set; by default the run's own.
 

@@ -79,7 +79,7 @@ class BatchDriver(Driver, Protocol):
         """Run the requests together as one batch and return their records in order.
 
         Args:
-            requests: At most the system's own batch size.
+            requests: Requests, no more than the system's own batch size.
             deadline: ``time.monotonic()`` value by which the answer must be there.
 
         Raises:
@@ -142,7 +142,7 @@ class System(Protocol):
         """Do once per study, on the driver, what every trial needs (make or check the model).
 
         Args:
-            log: Shows a line to the user while this takes its time.
+            log: Callable that shows a line to the user while this takes its time.
 
         Raises:
             EnvironmentProblem: A package or the model is missing.
@@ -217,7 +217,7 @@ def launched_config(system: System, config: Config, derived: Collection[str]) ->
     """Return what a system is given of a configuration.
 
     Args:
-        system: It names the parameters that it understands.
+        system: System that names the parameters it understands.
         config: Config of a trial.
         derived: Names of computed values; one that the system does not know was for constraints only.
     """

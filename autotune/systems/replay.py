@@ -168,7 +168,7 @@ class ReplayDriver:
 
     Args:
         system: System with the table.
-        config: Looked up.
+        config: Configuration that is looked up.
         trial, attempt: Seed of the noise: equal trials give equal numbers.
     """
 

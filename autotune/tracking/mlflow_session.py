@@ -152,7 +152,7 @@ class Session:
     """A connection to the store, and what is known to be there.
 
     Args:
-        ledger: Read, and told what was written.
+        ledger: Ledger that is read, and told what was written.
         study: Name of the study.
         uri: Address of the store.
         experiment: Name of the experiment.

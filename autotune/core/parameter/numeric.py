@@ -130,8 +130,8 @@ class Int(Numeric):
         high: Largest value, included.
         scale: ``linear``, ``log2`` or ``log10``: on which steps of equal effect are expected.
         step: Distance of neighbouring values, counted from ``low``.
-        multiple_of: Allow only multiples of this number.
-        powers_of: Allow only powers of this number.
+        multiple_of: Number of which only multiples are allowed.
+        powers_of: Number of which only powers are allowed.
     """
 
     low: Annotated[int, _WHOLE]

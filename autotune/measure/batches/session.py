@@ -64,7 +64,7 @@ def measure(
         deadline: ``time.monotonic()`` value; no batch is begun that is not likely to end before it.
         seed: Seed of the bootstrap. Requests follow from the workload's own seed.
         clock: Monotonic nanoseconds, the clock of ``deadline`` and of the records.
-        watches: Looked at between batches.
+        watches: Watches that look between batches.
         plugins: Metrics of plug-ins that are measured too.
     """
     run = _Run(target, batch_size, workload, deadline, clock, watches)

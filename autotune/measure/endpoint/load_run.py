@@ -31,7 +31,7 @@ class LoadRun:
     """Records of a load so far.
 
     Args:
-        load: It runs.
+        load: Load that runs.
         clock: Monotonic nanoseconds.
         step_s: Seconds between two looks.
         watches: Callables, called at every look.
@@ -100,7 +100,7 @@ class LoadRun:
         """Return the time cut into as many windows as the answered requests allow, two for each.
 
         Args:
-            start_ns: Begin.
+            start_ns: Start.
             end_ns: End.
             least: Fewest windows.
         """

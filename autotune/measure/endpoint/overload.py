@@ -127,7 +127,7 @@ def projected(metrics: Mapping[str, Estimate], found: Overload, seconds: float) 
     """Return the metrics with waiting times as they are ``HORIZON_S`` after the load began.
 
     Args:
-        metrics: Measured.
+        metrics: Measured metrics.
         found: The overload.
         seconds: Time from the begin of the load to when the last of the measured requests was sent.
     """

@@ -78,8 +78,8 @@ class Probe:
         rate: Requests per second.
         passed: Whether all limits hold.
         why: Reason of the decision.
-        seconds: It took.
-        requests: Answered.
+        seconds: Seconds that it took.
+        requests: Number of answered requests.
         found: Estimates of the limited metrics, where the queue was stationary.
         idle_s: Seconds that were waited before it until the server was idle; ``None`` if it did not become
             so.

@@ -67,15 +67,15 @@ class Site:
     """Context of a measurement: what is measured and by which means.
 
     Args:
-        generator: Sends the requests.
+        generator: Generator that sends the requests.
         endpoint: Endpoint of the server.
         workload: Requests to send, and when to stop.
         deadline: Value of ``clock`` in seconds by which all must be over.
         clock: Monotonic nanoseconds, the clock of the records.
-        watches: Looked at while a load runs.
+        watches: Watches that look while a load runs.
         seed: Seed of the bootstrap.
         max_error_rate: Share of the requests that may fail in a valid measurement.
-        spare: Knows how few CPUs the system left idle so far; ``None`` if nobody looked.
+        spare: Least number of CPUs that the system left idle so far; ``None`` if nobody looked.
         plugins: Metrics of plug-ins that are measured too.
     """
 

@@ -29,7 +29,7 @@ def build_generator(workload: Workload, salt: str = "") -> LoadGenerator:
 
     Args:
         workload: Its ``generator`` says which.
-        salt: Makes prompts differ from those of other runs, for a server that has served some.
+        salt: Text that makes prompts differ from those of other runs, for a server that has served some.
 
     Raises:
         EnvironmentProblem: It is a tool that is not installed.
@@ -53,7 +53,7 @@ def measure_endpoint(
     """Measure a server.
 
     Args:
-        generator: Sends the requests.
+        generator: Generator that sends the requests.
         endpoint: Endpoint of the server.
         workload: Requests to send; ``rate`` is a number, a search for the highest one, or not there.
         goal: Metric whose interval ends the run.

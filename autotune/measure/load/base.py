@@ -24,7 +24,7 @@ class Plan:
         workload: Lengths, texts and the kind of arrivals.
         rate: Requests per second of an open loop; ``None`` for a closed one.
         concurrency: Requests under way at once in a closed loop; ``None`` for an open one.
-        stream: Names the random stream of arrivals and requests (``warmup``, ``measured``, ``search/3``):
+        stream: Name of the random stream of arrivals and requests (``warmup``, ``measured``, ``search/3``):
             equal streams of equal workloads are equal schedules.
         precedence: One of :data:`PRECEDENCE`: how the generator wants to be scheduled.
         patience_s: Seconds that questions to the server before the load may take in all.

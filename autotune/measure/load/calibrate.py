@@ -44,12 +44,12 @@ class Calibration:
     """Result of a calibration.
 
     Args:
-        ruler: Makes texts of a length.
+        ruler: Builder of prompts.
         options: Names of :data:`STREAM_OPTIONS` that the server takes.
         length_told: Whether an end by ``length`` means that all tokens asked for came; asked only where
             streams have no usage.
         tokenize: Path that counts the tokens of a text, where streams have no usage and there is one.
-        problem: Why nothing could be found, empty where it could.
+        problem: Reason why nothing could be found, empty where it could.
     """
 
     ruler: Ruler = _UNKNOWN
@@ -152,7 +152,7 @@ def by_usage(spent: Callable[[str], int | None]) -> Ruler:
     """Return a ruler from what the server counts for texts of several lengths.
 
     Args:
-        spent: Returns the prompt tokens of a text, ``None`` where the server does not say.
+        spent: Function that returns the prompt tokens of a text, ``None`` where the server does not say.
     """
     texts = [passage(700 * i, length)[:length].strip() for i, length in enumerate(_LENGTHS)]
     found = [(len(text), count) for text in texts if (count := spent(text)) is not None]
@@ -172,7 +172,7 @@ def by_tokenizer(endpoint: Endpoint, line: Line, deadline: float) -> Ruler | Non
     """Return a ruler from the server's tokenizer, ``None`` where it does not answer.
 
     Args:
-        endpoint: Names the path.
+        endpoint: Endpoint with the path of its tokenizer.
         line: Line to the server.
         deadline: ``time.monotonic()`` value.
     """
@@ -211,7 +211,7 @@ def count_tokens(endpoint: Endpoint, line: Line, text: str, path: str = "") -> i
     all given; each takes its own.
 
     Args:
-        endpoint: Names the model, and the path where none is given.
+        endpoint: Endpoint that names the model, and the path where none is given.
         line: Line to the server.
         text: Text to be counted.
         path: Path of the tokenizer; given for a text that stands alone, without a first token of the model.

@@ -140,7 +140,7 @@ class Exchange:
         """Take note that nothing more will come, and say so.
 
         Args:
-            time_ns: When.
+            time_ns: Time of the break, monotonic clock, nanoseconds.
             problem: Reason of the break; empty where the connection just ended.
         """
         if self.over:

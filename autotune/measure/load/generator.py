@@ -37,8 +37,8 @@ class OwnGenerator:
 
     Args:
         timeout_s: Longest time of a request.
-        salt: Makes the texts of prompts begin differently from those of other runs with the same seed; for
-            a server that has served such a run before and keeps its cache.
+        salt: Text that makes prompts begin differently from those of other runs with the same seed; for a
+            server that has served such a run before and keeps its cache.
         calibrate_s: Longest time of an answer before the load.
     """
 

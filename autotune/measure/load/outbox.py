@@ -11,7 +11,7 @@ class Outbox:
 
     Args:
         descriptor: Descriptor of the pipe.
-        loop: Tells when it takes more.
+        loop: Event loop that tells when the pipe takes more.
     """
 
     def __init__(self, descriptor: int, loop: asyncio.AbstractEventLoop) -> None:

@@ -43,7 +43,7 @@ class Order:
         messages: Role and text of each.
         joined: The texts as one.
         max_tokens: Output tokens of the answer at most.
-        prompt_tokens: Expected, overhead included; 0 where it is not known.
+        prompt_tokens: Expected number, overhead included; 0 where it is not known.
     """
 
     id: int
@@ -68,10 +68,10 @@ class Orders:
     Args:
         workload: Workload that they follow.
         stream: Its name.
-        ruler: Makes texts.
+        ruler: Builder of prompts.
         trace: Trace of the workload.
         own: Prompts of the workload's file.
-        salt: Makes beginnings of texts differ from those of other runs with the same seed, for a server that
+        salt: Text that makes beginnings differ from those of other runs with the same seed, for a server that
             keeps the cache of an earlier run; lengths stay the same.
     """
 

@@ -38,7 +38,7 @@ class Ruler:
 
     Args:
         kind: Source of the count: ``tokenizer``, ``usage`` or ``assumed``.
-        characters: Per token.
+        characters: Characters per token.
         overhead: Tokens that the system adds to a prompt: a first token, a chat template.
         exact: Whether texts that were tried had exactly the tokens wanted.
         counts: Tokens of each slice; empty to cut by characters.
@@ -75,7 +75,7 @@ class Ruler:
         """Return a text.
 
         Args:
-            tokens: Wanted, at least 1.
+            tokens: Number of tokens wanted, 1 or more.
             place: Position in [0, 1) at which it begins in the corpus.
             key: Texts of different keys begin with different words.
         """

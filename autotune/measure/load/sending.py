@@ -28,7 +28,7 @@ class Sending:
 
     Args:
         connections: Connections to the server.
-        make: Makes requests.
+        make: Function that makes requests.
         ended: Callable for the record of each, and the text of each chunk of its answer.
         timeout_s: Longest time of a request.
         exact: Whether answers must have the length asked for.

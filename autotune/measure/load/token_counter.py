@@ -34,7 +34,7 @@ class TokenCounter:
 
     Args:
         endpoint: Endpoint of the server; its ``tokenizer`` names the model's own files.
-        calibration: Names the server's tokenizer, where it has one.
+        calibration: Calibration, which names the server's tokenizer, where it has one.
     """
 
     def __init__(self, endpoint: Endpoint, calibration: Calibration) -> None:

@@ -78,7 +78,7 @@ class BatchSource:
     """A driver that runs batches, as a source.
 
     Args:
-        driver: Ready.
+        driver: Driver that is ready.
         batch_size: Most requests at once.
     """
 

@@ -146,7 +146,7 @@ def percentiles(
 
     Args:
         samples: The values of each batch, at least one in all.
-        fractions: Such as 0.99.
+        fractions: Probabilities such as 0.99.
         unit: Unit of the values.
         seed: Seed of the resampling.
         relaxations: Relaxation times as for :func:`ratio`.

@@ -71,8 +71,8 @@ class StoppingRule:
 
         Args:
             length: Length of the run, in the unit of its looks.
-            requests: Answered so far.
-            seconds: Since it began.
+            requests: Number of requests answered so far.
+            seconds: Seconds since it began.
             width: Relative half-width of the goal's interval; ``None`` while it cannot be believed.
         """
         if width is not None and self.looks.due(length):

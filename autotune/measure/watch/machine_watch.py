@@ -69,8 +69,8 @@ class MachineWatch:
         own: Process ids whose trees belong to the measurement, beside this process.
         clock: Monotonic nanoseconds.
         cpus: File where the kernel tells about processors.
-        states: Returns what the GPUs do; empty without any.
-        cpu_time: Returns what the processors have done; takes the roots of our process trees.
+        states: Function that returns what the GPUs do; empty without any.
+        cpu_time: Function that returns what the processors have done; takes the roots of our process trees.
     """
 
     own: Sequence[int] = ()
@@ -88,7 +88,7 @@ class MachineWatch:
         """Keep what the machine does, at most once per ``EVERY_S``.
 
         Args:
-            last: Look in any case: the measurement is over.
+            last: Whether to look in any case: the measurement is over.
         """
         now = self.clock()
         if self.looks and not last and now - self.looks[-1].time_ns < EVERY_S * 1e9:
@@ -215,8 +215,8 @@ def facts_with_machine(
 
     Args:
         facts: Facts so far.
-        machine: Watched while it was measured.
-        start_ns: Begin of the measured time.
+        machine: Watch over the machine while it was measured.
+        start_ns: Start of the measured time.
         end_ns: Its end.
     """
     machine.look(last=True)

@@ -102,7 +102,7 @@ class Flag:
 
         Args:
             value: Value of the flag's type.
-            separator: Between the values of a list; a space makes each a word of its own.
+            separator: Text between the values of a list; a space makes each a word of its own.
         """
         if self.is_left_out(value):
             return []

@@ -58,7 +58,7 @@ class Sampled:
     Each member gives its share of the samples.
 
     Args:
-        surrogate: Or a :class:`Believed` one.
+        surrogate: Surrogate, or a :class:`Believed` one.
         points: Points at which it is sampled, ``m x d``.
         log_weights: Log weights of the members.
         n: Number of samples.

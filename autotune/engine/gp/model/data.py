@@ -33,7 +33,7 @@ class Series:
         rows: Trials it was observed in, as indices into the observed configurations; shape ``n``.
         Y: Standardized values, shape ``n``.
         Yvar: Variances of their measuring errors, same scale; nan where unknown; shape ``n``.
-        shift: Subtracted before ``scale`` divided.
+        shift: Value subtracted before ``scale`` divided.
         scale: Standard deviation, 1 for constant values.
         logarithm: Whether the values are logarithms.
     """

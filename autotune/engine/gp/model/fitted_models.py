@@ -87,7 +87,7 @@ class FittedModels:
 
     Args:
         problem: Problem to propose for, with at least two measured trials.
-        rng: Draws the weights of several goals.
+        rng: Random generator of the weights of several goals.
 
     Attributes:
         X: Encoded configurations that ended by their own doing, ``n x d``.

@@ -57,8 +57,8 @@ class Moves:
     """Random changes of rows of one space.
 
     Args:
-        space: Not given as a list of configurations.
-        rng: Draws what is random.
+        space: Space that is not given as a list of configurations.
+        rng: Random generator.
 
     Attributes:
         singles: Number of changes of one parameter that a row has at most.

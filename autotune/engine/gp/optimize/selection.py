@@ -168,7 +168,7 @@ class Selection:
             X_pending: Points whose values are not known yet, ``m x k``.
             tried: Keys of what is not to be found.
             leaders: Rows of levels of the best configurations tried.
-            rng: Draws the moves.
+            rng: Random generator of the moves.
             region: Region that is searched; everything by default.
         """
         shortlist = self.shortlist(X_pending)
@@ -319,7 +319,7 @@ def _first(bound: Tensor, k: int, score: Callable[[Tensor], Tensor]) -> Tensor:
     Args:
         bound: Bound that each score lies at or below, shape ``n``.
         k: Number of them.
-        score: Gives the scores of some places.
+        score: Function that gives the scores of some places.
     """
     width = min(max(_FIRST, 2 * k), len(bound))
     while True:

@@ -107,7 +107,7 @@ def fit_prior(X: Tensor, Y: Tensor, Yvar: Tensor, found: Ordinary, depth: int) -
         X: Encoded configurations, ``n x k``.
         Y: Standardized values, ``n x 1``.
         Yvar: Measured variances on that scale, ``n x 1``; nan where none is known.
-        found: Says the columns of each parameter.
+        found: Ordinary processes, with the columns of each parameter.
         depth: Hidden layers.
     """
     rows = leading(Y.squeeze(-1), FIT_MOST)
@@ -135,7 +135,7 @@ class Inputs:
     """Inputs around 0 from encoded configurations: ordered parameters lie in [-1, 1].
 
     Args:
-        found: Says the columns of each parameter.
+        found: Ordinary processes, with the columns of each parameter.
     """
 
     def __init__(self, found: Ordinary) -> None:
