@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autotune.core import allowed
-from autotune.core.elimination import Elimination
+from autotune.core.constraint_graph import ConstraintGraph
 from autotune.core.expression import Expression
 from autotune.core.parameter import Ordinal, Parameter
 from autotune.core.parameter.numeric import FLOAT_LEVELS
@@ -197,7 +197,7 @@ class _Sorted:
 
 
 def _listed(parameters: Sequence[Parameter], constraints: Sequence[Expression]) -> Indices | None:
-    return allowed.enumerate_rows(Elimination(parameters, constraints), MOST_ROWS)
+    return allowed.enumerate_rows(ConstraintGraph(parameters, constraints), MOST_ROWS)
 
 
 def _representative(parameter: Parameter) -> Indices:

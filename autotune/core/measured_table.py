@@ -90,7 +90,7 @@ class MeasuredTable:
 
     @cached_property
     def by_config(self) -> dict[str, list[MeasuredRow]]:
-        """Rows of each configuration by its key, those lost to the world left out."""
+        """Rows of each configuration by its key, those lost to environment faults left out."""
         found: dict[str, list[MeasuredRow]] = {}
         for row in self.rows:
             if row.cause is None or row.cause.configuration_at_fault:

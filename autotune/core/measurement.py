@@ -313,8 +313,8 @@ def in_unit_of(metric: str, estimate: Estimate, declared: str = "") -> Estimate:
 class Cause(StrEnum):
     """The cause for which an attempt gave no usable measurement.
 
-    The first family is the configuration's fault: it makes the trial INFEASIBLE and teaches the
-    feasibility model. The second is the world's: the attempt FAILED and is tried again elsewhere.
+    The first family, configuration faults, makes the trial INFEASIBLE and teaches the feasibility model.
+    The second, environment faults: the attempt FAILED and is tried again elsewhere.
     The third is a mistake that the study's owner must mend (``owner_mistake``): it ends the study.
     The attempt FAILED, is not tried again and teaches nothing.
     """

@@ -38,7 +38,7 @@ class Job:
         launch_key: Equal for attempts that one launched process can serve, one after the other; empty where
             every attempt launches its own.
         fresh: Whether this one must launch its own all the same.
-        avoid: Names of nodes on which the world failed this trial; others are preferred.
+        avoid: Names of nodes on which this trial met environment faults; others are preferred.
     """
 
     study: str

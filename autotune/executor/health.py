@@ -1,4 +1,4 @@
-"""Which nodes are trusted with attempts: one that the world keeps failing on is left alone for a while."""
+"""Which nodes are trusted with attempts: one with fault after fault is left alone for a while."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 QUARANTINE_AFTER = 3
-"""World failures in a row on a node before it is left alone: one or two happen to a good node."""
+"""Environment faults in a row on a node before it is left alone: one or two happen to a good node."""
 
 QUARANTINE_S = 600.0
 """First quarantine of a node; each further one is twice as long."""
@@ -44,7 +44,7 @@ class NodeHealth:
         self._records.pop(node, None)
 
     def failed(self, node: str, why: str) -> bool:
-        """Note a failure of the world on a node; return whether the node is in quarantine from now on."""
+        """Note an environment fault on a node; return whether the node is in quarantine from now on."""
         record = self._records.setdefault(node, _Record())
         record.in_a_row += 1
         record.why = why

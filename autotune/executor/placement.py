@@ -101,7 +101,8 @@ def place(
         nodes: Nodes that are alive, and not in quarantine.
         running: Our attempts that are in flight.
         rules: Rules of the study file.
-        avoid: Names of nodes to be used only when no other has room: the world failed this trial there.
+        avoid: Names of nodes to be used only when no other has room: the trial met environment
+            faults there.
     """
     free = {node.id: [node.cpus - node.others_cpus, node.gpus - node.others_gpus] for node in nodes}
     attempts = dict.fromkeys(free, 0)
@@ -142,7 +143,7 @@ def place(
 def waits_elsewhere(
     need: Need, nodes: Sequence[Node], running: Iterable[Placed], rules: Rules, avoid: Collection[str]
 ) -> bool:
-    """Return whether an attempt had better wait for our own on nodes where the world has not failed it.
+    """Return whether an attempt had better wait for our own on nodes where it met no environment fault.
 
     Where no such node could hold it, or only once other jobs end, it goes where it failed before.
 
@@ -151,7 +152,7 @@ def waits_elsewhere(
         nodes: Nodes that are alive, and not in quarantine.
         running: Our attempts that are in flight, or about to be.
         rules: Rules of the study file.
-        avoid: Names of the nodes where the world failed it.
+        avoid: Names of the nodes where it met environment faults.
     """
     others = [node for node in nodes if node.name not in avoid]
     if not avoid or place(need, others, (), rules) is None:

@@ -39,7 +39,7 @@ from autotune.study.study import CALLED_BACK, Study, state_of
 from autotune.tracking.base import Mirror
 
 TOGETHER_S = 0.03
-"""Longest time in which trials are asked for before the first of them starts: a commit costs milliseconds."""
+"""Time window in which suggestions are collected into one commit, which costs milliseconds."""
 
 POLL_S = 0.25
 """Longest time between two looks at signals, deadlines and the screen."""
@@ -469,7 +469,7 @@ class Driver:
         self._nodes = tuple(self.executor.nodes())
 
     def _take(self, result: AttemptResult) -> None:
-        """Enter one result; a trial whose attempt the world failed goes back to the queue a few times."""
+        """Enter one result; a trial goes back to the queue after an environment fault, a few times."""
         study, number, attempt = result.key
         if self._running.pop((number, attempt), None) is None or study != self.study.name:
             self._take_stray(result)

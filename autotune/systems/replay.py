@@ -149,7 +149,7 @@ class ReplaySystem(Section):
         return ReplayDriver(self, job["config"], int(job["trial"]), int(job["attempt"]))
 
     def diagnose(self, exit_code: int | None, log: str) -> Failure:
-        """Return a failure of the world: there is no process that could have died."""
+        """Return an environment fault: there is no process that could have died."""
         return Failure(Cause.WORKER_LOST, "nothing was launched", log)
 
     def deploy(self, config: Config) -> Deployment:

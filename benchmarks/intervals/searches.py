@@ -15,7 +15,7 @@ from autotune.core.endpoint import Endpoint
 from autotune.core.measurement import Estimate
 from autotune.core.request import RequestRecord
 from autotune.measure.endpoint.rate_search import Limit, Probe, highest_rate, measure_max_rate
-from autotune.measure.endpoint.served import Site
+from autotune.measure.endpoint.served import MeasurementContext
 from autotune.measure.load.base import Plan
 from autotune.measure.statistics.verdict import Measured
 from autotune.measure.workload import Workload
@@ -179,8 +179,10 @@ def search(
     """
     generator = Generator(server, seed, speed)
     work = Workload(arrival="poisson", time=time, seed=seed)
-    site = Site(generator, Endpoint("http://127.0.0.1:1", "toy"), work, 1.0 + deadline, generator.clock)  # type: ignore[arg-type]
-    return measure_max_rate(site, goal="max_rate", limits=server.limits)
+    context = MeasurementContext(
+        generator, Endpoint("http://127.0.0.1:1", "toy"), work, 1.0 + deadline, generator.clock
+    )  # type: ignore[arg-type]
+    return measure_max_rate(context, goal="max_rate", limits=server.limits)
 
 
 def record(server: Server, seed: int) -> dict[str, Any]:

@@ -24,8 +24,8 @@ from autotune.measure.load.aiperf import AIPerf
 from autotune.measure.load.base import Plan
 from autotune.measure.load.generator import OwnGenerator
 from autotune.measure.load.guidellm import GuideLLM
+from autotune.measure.load.prompt_builder import PromptBuilder
 from autotune.measure.load.prompts import Order, Orders
-from autotune.measure.load.ruler import Ruler
 from autotune.measure.load.tool import Task, Tool
 from autotune.measure.metrics import summarize
 from autotune.measure.statistics.samples import CUT_OFF, cut_windows, is_answered
@@ -39,7 +39,7 @@ LIMIT_S = 180.0
 WARM_SHARE = 0.2  # of our client's run, before its windows begin: `autotune measure` cuts a warm-up too
 WINDOWS = 10
 DRAIN_S = 3.0
-ONE_CHARACTER_ONE_TOKEN = Ruler("usage", 1.0, 0, exact=True)
+ONE_CHARACTER_ONE_TOKEN = PromptBuilder("usage", 1.0, 0, exact=True)
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,7 @@ def test_questions_before_a_load_end_within_their_patience(servers, manner):
     assert bool(streams.problem) is (manner not in TAKEN)
     counts = Endpoint(servers.url(manner, "tokenize"), "m", tokenize="/tokenize")
     found = calibrate(counts, seconds=60.0, patience_s=2 * LIMIT_S)
-    assert (found.problem, found.ruler.facts()["prompt_lengths_by"]) == ("", "assumed")
+    assert (found.problem, found.builder.facts()["prompt_lengths_by"]) == ("", "assumed")
     counter = TokenCounter(counts, Calibration(tokenize="/tokenize"))
     try:
         with pytest.raises(Refused):

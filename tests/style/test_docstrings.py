@@ -34,10 +34,11 @@ validate verify visit wait wake want warn weigh will wrap write yield
 """Verbs that begin a sentence and are hardly ever the noun that begins one."""
 
 ALSO_NOUNS = words("""
-answer bound change check close commit control count end fit guard hand head import lack launch lead limit list load map mark
-mask measure mirror model name need note notice number order pass place plan process query record release
-replay report request rest restore return round rule run sample schedule score search set share show size
-snapshot start state steer step stop store support test time track transform turn value walk watch work
+answer bound change check close commit control count end fit guard hand head import lack launch lead limit
+list load map mark mask measure mirror model name need note notice number order pass place plan process
+query record release replay report request rest restore return round rule run sample schedule score search
+set share show size snapshot start state steer step stop store support test time track transform turn value
+walk watch work
 """)
 """Verbs that are nouns as well: what follows tells which."""
 

@@ -63,7 +63,7 @@ _RESERVE = 1.25  # what is under way at the end may take this much longer than a
 
 
 @dataclass(frozen=True)
-class Site:
+class MeasurementContext:
     """Context of a measurement: what is measured and by which means.
 
     Args:
@@ -116,7 +116,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Alone:
+class UnloadedLatency:
     """Latency of requests sent one at a time.
 
     Args:
@@ -137,42 +137,42 @@ class Alone:
 
 
 def measure_served(
-    site: Site, *, goal: str, rate: float | None = None, concurrency: int | None = None
+    context: MeasurementContext, *, goal: str, rate: float | None = None, concurrency: int | None = None
 ) -> Measured:
     """Measure an endpoint under one load until ``goal`` is known to the workload's precision.
 
     Args:
-        site: System that is measured, and how.
+        context: System that is measured, and how.
         goal: Metric whose interval ends the run; the output throughput stands in for one that records do
             not tell.
         rate: Requests per second of an open loop; ``None`` for a trace, which has its own.
         concurrency: Requests under way at once of a closed loop; ``None`` for an open one.
     """
-    alone = measure_alone(site)
-    if alone.error:
-        return unanswered(alone, site.endpoint)
-    return measure_load(site, alone, goal=goal, rate=rate, concurrency=concurrency)
+    unloaded = measure_unloaded(context)
+    if unloaded.error:
+        return unanswered(unloaded, context.endpoint)
+    return measure_load(context, unloaded, goal=goal, rate=rate, concurrency=concurrency)
 
 
-def unanswered(alone: Alone, endpoint: Endpoint) -> Measured:
+def unanswered(unloaded: UnloadedLatency, endpoint: Endpoint) -> Measured:
     """Return the measurement of a server that answered no request, with whose fault that is."""
-    cause = Cause.WRONG_OUTPUT if is_malformed(alone.error) else Cause.CRASHED_UNDER_LOAD
-    if _REFUSED.search(alone.error):
+    cause = Cause.WRONG_OUTPUT if is_malformed(unloaded.error) else Cause.CRASHED_UNDER_LOAD
+    if _REFUSED.search(unloaded.error):
         cause = Cause.OWNER_MISTAKE
-    elif alone.error == _NONE_ENDED:
+    elif unloaded.error == _NONE_ENDED:
         cause = Cause.TIME_LIMIT
-    said = f"no request was answered: {explained(alone.error, endpoint)}"
-    return Measured({}, [], {"requests": alone.asked}, (said,), cause)
+    said = f"no request was answered: {explained(unloaded.error, endpoint)}"
+    return Measured({}, [], {"requests": unloaded.asked}, (said,), cause)
 
 
-def measure_alone(site: Site) -> Alone:
+def measure_unloaded(context: MeasurementContext) -> UnloadedLatency:
     """Send one request after the other for a small share of the time."""
-    run = site.start("warmup", concurrency=1)
-    began = site.clock()
-    longest = began + site.workload.time * ALONE_SHARE * 1e9
-    while not (run.dead or run.load.ended) and site.left_s > 0:
+    run = context.start("warmup", concurrency=1)
+    began = context.clock()
+    longest = began + context.workload.time * ALONE_SHARE * 1e9
+    while not (run.dead or run.load.ended) and context.left_s > 0:
         count = len(run.records)
-        if count >= _ALONE_MOST or (count >= _ALONE_LEAST and site.clock() >= longest):
+        if count >= _ALONE_MOST or (count >= _ALONE_LEAST and context.clock() >= longest):
             break
         run.step()
     run.stop()
@@ -181,12 +181,12 @@ def measure_alone(site: Site) -> Alone:
     error = "" if answered else next(failed, _NONE_ENDED)
     answered.sort(key=lambda r: r.send_ns)
     seconds = [(r.end_ns - r.send_ns) / 1e9 for r in answered[1:]]
-    return Alone(seconds, len(run.records), error, answered[1:])
+    return UnloadedLatency(seconds, len(run.records), error, answered[1:])
 
 
 def measure_load(
-    site: Site,
-    alone: Alone,
+    context: MeasurementContext,
+    unloaded: UnloadedLatency,
     *,
     goal: str,
     rate: float | None = None,
@@ -197,31 +197,36 @@ def measure_load(
     """Measure under one load; what :func:`measure_served` does once the system is awake.
 
     Args:
-        site: System that is measured, and how.
-        alone: Time that requests took without contention.
+        context: System that is measured, and how.
+        unloaded: Time that requests took without contention.
         goal: Goal as for :func:`measure_served`.
         rate: The same.
         concurrency: The same.
         stream: Stream of the random numbers of arrivals and requests.
         queue_memory: Whether the errors of an open loop's latencies take in how long its queue remembers.
     """
-    measuring = _Measuring(site, site.start(stream, rate, concurrency), goal, rate, concurrency)
+    measuring = _Measuring(context, context.start(stream, rate, concurrency), goal, rate, concurrency)
     measuring.remembers = queue_memory and concurrency is None
     try:
         measuring.warm_up()
         measuring.until_known()
     finally:
         measuring.run.stop()
-    return measuring.result(alone)
+    return measuring.result(unloaded)
 
 
 class _Measuring:
     """One measurement while it goes on."""
 
     def __init__(
-        self, site: Site, run: LoadRun, goal: str, rate: float | None, concurrency: int | None
+        self,
+        context: MeasurementContext,
+        run: LoadRun,
+        goal: str,
+        rate: float | None,
+        concurrency: int | None,
     ) -> None:
-        self.site, self.run, self.goal, self.rate, self.concurrency = site, run, goal, rate, concurrency
+        self.context, self.run, self.goal, self.rate, self.concurrency = context, run, goal, rate, concurrency
         self.open_loop = concurrency is None
         self.remembers = self.open_loop
         self.steady: bool | None = False
@@ -233,14 +238,14 @@ class _Measuring:
 
     def warm_up(self) -> None:
         """Run until the system is steady, or for as long as warm-up may take."""
-        run, workload = self.run, self.site.workload
+        run, workload = self.run, self.context.workload
         looks = Looks()
         while self._goes_on():
             run.step()
-            elapsed = (self.site.clock() - run.start_ns) / 1e9
+            elapsed = (self.context.clock() - run.start_ns) / 1e9
             if workload.warmup is not None:
                 if len(run.records) >= workload.warmup * (self.concurrency or 1):
-                    self.steady, self.start_ns = None, self.site.clock()
+                    self.steady, self.start_ns = None, self.context.clock()
                     return
                 continue
             if looks.due(elapsed):
@@ -255,11 +260,11 @@ class _Measuring:
             ):
                 break
         # What ends a run this early is judged by all that there is.
-        self.start_ns = run.start_ns if self.stopped_by else self.site.clock()
+        self.start_ns = run.start_ns if self.stopped_by else self.context.clock()
 
     def until_known(self) -> None:
         """Run until something ends the measurement, then until what was sent in it has ended."""
-        run, workload, clock = self.run, self.site.workload, self.site.clock
+        run, workload, clock = self.run, self.context.workload, self.context.clock
         looks = Looks((clock() - self.start_ns) / 1e9)
         rule = StoppingRule(workload.precision, workload.time, workload.requests, looks, NARROW_LOOKS)
 
@@ -287,14 +292,14 @@ class _Measuring:
 
     def _settle(self) -> None:
         """Wait until what was sent so far has ended; what is sent meanwhile is not measured."""
-        end_ns = self.site.clock()
+        end_ns = self.context.clock()
         if (
             self.run.load.ended and self.run.records
         ):  # a trace is over, or a tool's own run: with the last one
             end_ns = max(r.send_ns for r in self.run.records) + 1
         self.end_ns = max(end_ns, self.start_ns + 1)
         if self.overload is None and not self.run.dead:
-            self.run.settle(self.end_ns, self.site.deadline * 1e9)
+            self.run.settle(self.end_ns, self.context.deadline * 1e9)
 
     def _goes_on(self) -> bool:
         """Return whether the load goes on; say what ended it."""
@@ -305,7 +310,7 @@ class _Measuring:
             self.stopped_by = "errors"
         elif run.load.ended:
             self.stopped_by = "end of the trace"
-        elif self.site.left_s <= _RESERVE * run.longest_s:
+        elif self.context.left_s <= _RESERVE * run.longest_s:
             self.stopped_by = "deadline"
         elif self.open_loop and self._long_enough() and (found := overload(run.levels)) is not None:
             self.overload, self.stopped_by = found, "overload"
@@ -313,7 +318,7 @@ class _Measuring:
 
     def _long_enough(self) -> bool:
         """Return whether what the system does when it is full could be seen by now."""
-        full = (self.site.clock() - self.run.start_ns) / 1e9 >= OVERLOAD_SHARE * self.site.workload.time
+        full = (self.context.clock() - self.run.start_ns) / 1e9 >= OVERLOAD_SHARE * self.context.workload.time
         return full and self.run.count_answered(self.run.start_ns) >= LEAST_REQUESTS
 
     def windows(self, end_ns: int, *, unfinished: bool = False) -> list[Window]:
@@ -322,7 +327,7 @@ class _Measuring:
         if unfinished:  # the quick ones among those sent last would stand for all
             last -= min(round(self.run.longest_s * 1e9), (end_ns - start) // 2)
         last = max(last, start + 1)
-        windows = self.run.windows(start, last, self.site.workload.min_batches)
+        windows = self.run.windows(start, last, self.context.workload.min_batches)
         if not self.remembers:
             return windows
         answered = [r for r in self.run.records if is_answered(r) and r.send_ns < last and r.end_ns > start]
@@ -336,29 +341,29 @@ class _Measuring:
         return half_width(self._decisive(windows)[1])
 
     def _decisive(self, windows: Sequence[Window]) -> tuple[str, Estimate | None]:
-        site = self.site
-        return stopping_estimate(self.goal, windows, site.seed, site.workload.goodput, site.plugins)
+        context = self.context
+        return stopping_estimate(self.goal, windows, context.seed, context.workload.goodput, context.plugins)
 
     def _explained(self, record: RequestRecord) -> RequestRecord:
-        error = explained(record.error or "", self.site.endpoint)
+        error = explained(record.error or "", self.context.endpoint)
         return record if error == (record.error or "") else replace(record, error=error)
 
-    def result(self, alone: Alone) -> Measured:
+    def result(self, unloaded: UnloadedLatency) -> Measured:
         """Return what was measured, and whether it is to be believed."""
-        site, run, workload = self.site, self.run, self.site.workload
+        context, run, workload = self.context, self.run, self.context.workload
         if self.overload is not None:
             self.start_ns = run.start_ns
         windows = self.windows(self.end_ns)
         sent = [self._explained(r) for w in windows for r in w.sent]
-        judged = verdict(windows, sent, site.max_error_rate, self.stopped_by, open_loop=self.open_loop)
+        judged = verdict(windows, sent, context.max_error_rate, self.stopped_by, open_loop=self.open_loop)
         if judged.rising and self.overload is None:
             measured = [level for level in run.levels if self.start_ns <= level.time_ns <= self.end_ns]
             self.overload = between(measured)
-        metrics = summarize(windows, site.seed, workload.goodput, site.plugins)
+        metrics = summarize(windows, context.seed, workload.goodput, context.plugins)
         name = self.goal if self.goal in metrics else OUTPUT_THROUGHPUT.name
         differ = False
         if self.steady is False and self.overload is None:
-            halves = halves_of(windows, site.seed, workload.goodput, site.plugins)
+            halves = halves_of(windows, context.seed, workload.goodput, context.plugins)
             differ, metrics = halves_differ(halves, name, workload.precision), widened(metrics, halves)
         precision_of, decisive = self._decisive(windows)
         reached, usual = half_width(decisive), usual_width(self.looks, workload.time)
@@ -367,12 +372,12 @@ class _Measuring:
             metrics = {**metrics, name: fixed_width(metrics[name], workload.precision, usual)}
         reached = usual if lucky else reached
         if self.overload is not None:
-            late = goodput(workload.goodput).estimates(windows[len(windows) // 2 :], site.seed)
+            late = goodput(workload.goodput).estimates(windows[len(windows) // 2 :], context.seed)
             last_ns = max((r.send_ns for r in sent if is_answered(r)), default=run.start_ns)
             metrics = projected(metrics, self.overload, (last_ns - run.start_ns) / 1e9) | late
         invalid = judged.reasons if self.overload is None else judged.reasons_excluding_overload
         memory = windows[0].relaxations if self.overload is None else None
-        metrics |= {**error_rate(sent), **alone.metrics()}
+        metrics |= {**error_rate(sent), **unloaded.metrics()}
         facts: dict[str, object] = {
             "windows": len(windows),
             "window_s": windows[0].seconds,
@@ -394,7 +399,7 @@ class _Measuring:
             "warmup_steady": self.steady,
             "halves_differ": differ,
             "relaxations": None if memory is None or math.isinf(memory) else memory,
-            "alone_requests": alone.asked,
+            "alone_requests": unloaded.asked,
         }
         if self.overload is not None:
             facts["overload"] = {"sent": self.overload.sent, "served": self.overload.served,

@@ -16,7 +16,7 @@ from autotune.measure.load.sse import EventReader, HostileStream, looks_like_eve
 _LONGEST = 16 << 20
 
 
-class Line:
+class EndpointConnection:
     """One HTTP connection to an endpoint, for one request after the other.
 
     Args:
@@ -84,7 +84,7 @@ class Line:
         """Let go of the connection; another request would open it again."""
         self._connection.close()
 
-    def __enter__(self) -> Line:
+    def __enter__(self) -> EndpointConnection:
         return self
 
     def __exit__(self, *raised: object) -> None:

@@ -117,12 +117,12 @@ class ToolGenerator:
                 f"{self.tool.name} would show the endpoint's headers in its arguments",
                 hint="use generator own",
             )
-        ruler = self.own.calibration(plan.endpoint, plan.patience_s).ruler
+        builder = self.own.calibration(plan.endpoint, plan.patience_s).builder
         seconds = _RUN_SHARE * plan.workload.time
         requests = min(_MOST_REQUESTS, max(1, round(seconds * (plan.rate or _CLOSED_RATE))))
         folder = Path(tempfile.mkdtemp(prefix=f"autotune-{self.tool.name}-"))
         task = Task(plan, folder, folder / "prompts.jsonl", seconds, requests)
-        orders = Orders(plan.workload, plan.stream, ruler)
+        orders = Orders(plan.workload, plan.stream, builder)
         self.tool.write_prompts(task.prompts, [orders.at(i) for i in range(requests)])
         return ToolLoad(self.tool, self.program, task)
 

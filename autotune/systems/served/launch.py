@@ -67,7 +67,7 @@ def free_port() -> int:
     """Return a port of this machine that nothing listens on now.
 
     Somebody may take it before the server does; that shows in the server's log, or by :func:`listens`, and
-    is the world's fault.
+    is an environment fault.
     """
     with socket.socket() as probe:
         probe.bind((HOST, 0))

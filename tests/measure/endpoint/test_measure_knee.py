@@ -95,12 +95,14 @@ def test_a_bound_says_that_it_is_one():
 def _search(generator, time):
     from autotune.core.endpoint import Endpoint
     from autotune.measure.endpoint.rate_search import measure_max_rate
-    from autotune.measure.endpoint.served import Site
+    from autotune.measure.endpoint.served import MeasurementContext
     from autotune.measure.workload import Workload
 
     work = Workload(arrival="poisson", time=time)
-    site = Site(generator, Endpoint("http://127.0.0.1:1", "toy"), work, 1000.0, generator.clock)
-    return measure_max_rate(site, goal="max_rate", limits=generator.server.limits)
+    context = MeasurementContext(
+        generator, Endpoint("http://127.0.0.1:1", "toy"), work, 1000.0, generator.clock
+    )
+    return measure_max_rate(context, goal="max_rate", limits=generator.server.limits)
 
 
 def slots(n):

@@ -69,15 +69,15 @@ class Scores:
     def expected_utility(self, value: Tensor, probability: Tensor, prior: Tensor) -> Tensor:
         """Return the expected utility: improvement x P(feasible) - failure cost x P(infeasible).
 
-        A product of value and probability takes any risk once little is left to gain. With a price on a trial
+        A product of value and probability takes any risk once little is left to gain. With a cost of a trial
         that fails or breaks a limit, a risk is taken for what is worth it. Candidates not worth their risk
         lie below all others, in the order of what they lose.
         """
-        price = 0.0 if self.models.seeking_feasible else self.acquisition.price
-        if not price:
+        failure_cost = 0.0 if self.models.seeking_feasible else self.acquisition.failure_cost
+        if not failure_cost:
             return self.total(value, probability, prior)
         chance = probability.clamp_max(0.0).exp()
-        worth = chance * (value + prior).exp() - (1.0 - chance) * price
+        worth = chance * (value + prior).exp() - (1.0 - chance) * failure_cost
         total = torch.where(worth > _WORTHLESS, worth.clamp_min(_WORTHLESS).log(), worth - _CERTAIN / 2)
         return total.nan_to_num(nan=-_CERTAIN, posinf=_CERTAIN, neginf=-_CERTAIN)
 

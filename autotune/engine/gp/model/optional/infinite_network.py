@@ -33,7 +33,7 @@ from autotune.engine.gp.model.posterior import leading
 from autotune.engine.gp.model.surrogates import Fitted
 
 DEPTHS = (1, 3)
-"""Hidden layers: one for nearly additive surfaces, three for rugged ones."""
+"""Hidden layers: one for nearly additive functions, three for rugged ones."""
 
 _WEIGHT = (0.0, 0.6)  # log of a first-layer weight's deviation times sqrt(d): mean and deviation of its prior
 _SCALE = (

@@ -33,7 +33,7 @@ def slice_text(number: int) -> str:
 
 
 @dataclass(frozen=True)
-class Ruler:
+class PromptBuilder:
     """Builder of prompts with a given number of tokens.
 
     Args:
@@ -57,7 +57,7 @@ class Ruler:
         return asdict(self) | {"counts": list(self.counts), "fillers": list(self.fillers)}
 
     @classmethod
-    def from_dict(cls, data: JsonObject) -> Ruler:
+    def from_dict(cls, data: JsonObject) -> PromptBuilder:
         """Read what :meth:`to_dict` wrote."""
         return cls(**data)
 
