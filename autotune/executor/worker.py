@@ -74,7 +74,7 @@ from autotune.systems.registry import SYSTEMS, build_system
 from autotune.systems.shortfall import shortfall
 
 if TYPE_CHECKING:
-    from autotune.measure.statistics.verdict import Measured
+    from autotune.measure.statistics.validity import Measured
 
 _ROOM = 1 << 18  # bytes kept for the result
 _DIAGNOSED_LINES = 1000  # looked at for the cause: servers of several processes bury it under tracebacks

@@ -1,8 +1,8 @@
 """Retry policy for environment faults: back-off, avoidance of nodes, circuit breaker.
 
 Configuration faults never come here: they are answers. An attempt with an environment fault is repeated after
-a pause that doubles, away from the nodes where it failed. When attempt after attempt fails on every node there
-is, the machines are ill and not the trials: the breaker opens and says what it counted.
+a pause that doubles, away from the nodes where it failed. When attempt after attempt fails on every node
+there is, the machines are ill and not the trials: the breaker opens and says what it counted.
 """
 
 from __future__ import annotations

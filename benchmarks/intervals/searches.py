@@ -17,7 +17,7 @@ from autotune.core.request import RequestRecord
 from autotune.measure.endpoint.rate_search import Limit, Probe, highest_rate, measure_max_rate
 from autotune.measure.endpoint.served import MeasurementContext
 from autotune.measure.load.base import Plan
-from autotune.measure.statistics.verdict import Measured
+from autotune.measure.statistics.validity import Measured
 from autotune.measure.workload import Workload
 
 Floats = NDArray[np.float64]

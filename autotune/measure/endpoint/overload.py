@@ -62,7 +62,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Overload:
-    """Verdict that the system cannot keep up.
+    """Evidence that the system cannot keep up.
 
     Args:
         sent: Requests per second that were sent in the time looked at.

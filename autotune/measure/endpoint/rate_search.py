@@ -52,7 +52,7 @@ from autotune.measure.metrics.errors import error_rate
 from autotune.measure.metrics.ttft import values as ttft_values
 from autotune.measure.statistics.samples import CUT_OFF, is_answered
 from autotune.measure.statistics.stopping import GROWTH, Looks
-from autotune.measure.statistics.verdict import Measured
+from autotune.measure.statistics.validity import Measured
 
 TOLERANCE = 0.05  # width of the last bracket; the noise beside it is usually no smaller
 _STEP = 2.0

@@ -32,7 +32,7 @@ from autotune.core.measurement import Cause, Estimate
 from autotune.core.request import RequestRecord, is_malformed
 from autotune.measure.endpoint.load_run import LONGEST_STEP_S, STEPS, LoadRun
 from autotune.measure.endpoint.overload import HORIZON_S, Overload, between, is_projected, overload, projected
-from autotune.measure.endpoint.validity import LEAST_REQUESTS, verdict
+from autotune.measure.endpoint.validity import LEAST_REQUESTS, validity_of
 from autotune.measure.load.base import NICE, REALTIME, LoadGenerator, Plan
 from autotune.measure.metrics import OUTPUT_THROUGHPUT, Metric, halves_of, stopping_estimate, summarize
 from autotune.measure.metrics.errors import error_rate
@@ -43,7 +43,7 @@ from autotune.measure.statistics.queue_memory import relaxations
 from autotune.measure.statistics.samples import CUT_OFF, Window, is_answered
 from autotune.measure.statistics.steady_state import MOST_TIME
 from autotune.measure.statistics.stopping import Looks, StoppingRule, half_width
-from autotune.measure.statistics.verdict import Measured
+from autotune.measure.statistics.validity import Measured
 from autotune.measure.watch.base import Watch
 from autotune.measure.watch.cpu_time import SpareCpus
 from autotune.measure.workload import Workload
@@ -355,7 +355,7 @@ class _Measuring:
             self.start_ns = run.start_ns
         windows = self.windows(self.end_ns)
         sent = [self._explained(r) for w in windows for r in w.sent]
-        judged = verdict(windows, sent, context.max_error_rate, self.stopped_by, open_loop=self.open_loop)
+        judged = validity_of(windows, sent, context.max_error_rate, self.stopped_by, open_loop=self.open_loop)
         if judged.rising and self.overload is None:
             measured = [level for level in run.levels if self.start_ns <= level.time_ns <= self.end_ns]
             self.overload = between(measured)

@@ -14,7 +14,7 @@ from autotune.measure.endpoint.token_counts import counting
 from autotune.measure.load import choose
 from autotune.measure.load.base import LoadGenerator
 from autotune.measure.metrics import Metric
-from autotune.measure.statistics.verdict import Measured
+from autotune.measure.statistics.validity import Measured
 from autotune.measure.watch.cpu_time import SpareCpus
 from autotune.measure.watch.energy import EnergyMeter
 from autotune.measure.watch.machine_watch import MachineWatch, with_machine

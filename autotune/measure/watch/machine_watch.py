@@ -29,7 +29,7 @@ from autotune.measure.watch.cpu_time import LEAST_S, CpuTime, cores_used, cpu_ti
 from autotune.measure.watch.hardware import Spent, gpu_states, read_number, spent_by_others
 
 if TYPE_CHECKING:
-    from autotune.measure.statistics.verdict import Measured
+    from autotune.measure.statistics.validity import Measured
 
 GpuState = JsonObject
 """Clock, memory, power and throttling of one GPU at a moment, see :func:`.hardware.gpu_states`."""

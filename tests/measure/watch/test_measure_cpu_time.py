@@ -8,7 +8,7 @@ import pytest
 
 from autotune.core.measurement import Estimate
 from autotune.measure.endpoint.served import MeasurementContext
-from autotune.measure.statistics.verdict import Measured
+from autotune.measure.statistics.validity import Measured
 from autotune.measure.watch.cpu_time import CpuTime, SpareCpus, cores_used, cpu_time, own_seconds
 from autotune.measure.watch.hardware import Spent
 from autotune.measure.watch.machine_watch import MachineWatch, warnings, with_machine

@@ -34,7 +34,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Validity:
     """Reasons that make a measurement invalid; none for a valid one.
 
     Args:
