@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from autotune.analysis.trade_off import Plane, Point
+from autotune.analysis.trade_off import Plane, PlanePoint
 from autotune.plot import theme
 from autotune.plot.names import short_name, titled, upright, whole_name
 
@@ -56,7 +56,7 @@ def _panel(
 
     _frame(figure, plane, where, x_factor, y_factor)
 
-    def add(points: Sequence[Point], name: str, **style: object) -> None:
+    def add(points: Sequence[PlanePoint], name: str, **style: object) -> None:
         if not points:
             return
         figure.add_scatter(

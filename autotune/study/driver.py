@@ -390,7 +390,7 @@ class Driver:
                 self._start(trial)
             case scheduler.Ask():
                 self._ask()
-            case scheduler.Launch(suggestion):
+            case scheduler.Replicate(suggestion):
                 self.study.suggest(suggestion)
             case scheduler.Refuse(trial, shortage):
                 self._refuse(trial, shortage)

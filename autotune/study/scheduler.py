@@ -176,7 +176,7 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Launch:
+class Replicate:
     """A repeat, a control measurement or a confirmation, to be committed as a waiting trial."""
 
     suggestion: Suggestion
@@ -235,7 +235,7 @@ class End:
     hint: str = ""
 
 
-Action: TypeAlias = Start | Ask | Launch | Refuse | GiveUp | Say | Wait | End
+Action: TypeAlias = Start | Ask | Replicate | Refuse | GiveUp | Say | Wait | End
 
 
 # -- what is decided -----------------------------------------------------------------------------------------
@@ -392,13 +392,13 @@ class _Turn:
         if again is None and not state.converged:
             again = next_watch(state.trials, settings.space, settings.watch, settings.trials)
         if again is not None:
-            yield Launch(again)
+            yield Replicate(again)
         elif state.searched < settings.trials and not state.exhausted and not state.converged:
             yield Ask()
         elif settings.confirm and all(t.suggestion.reason is Reason.CONFIRM for t in state.unfinished):
             found = next_confirmation(state.decide(), settings.space, settings.seed, settings.named)
             if found is not None:
-                yield Launch(found)
+                yield Replicate(found)
 
 
 def _waiting(state: State) -> list[Trial]:

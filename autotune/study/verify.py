@@ -35,7 +35,7 @@ from autotune.study.reading import read_view
 from autotune.study.run import StopRequest, prepare, run_study
 from autotune.study.study import Study, find_study
 from autotune.study.study_file import StudyFile
-from autotune.study.verify_plan import Plan, begin_verification
+from autotune.study.verify_plan import VerificationPlan, begin_verification
 from autotune.tracking.items import VERIFICATION, VERIFIES
 from autotune.tracking.mlflow_items import abandoned, mirror_name
 
@@ -142,7 +142,7 @@ def _mirror(path: Path, spec: StudyFile, view: View) -> None:
 def compared(
     study: StudyView,
     row: StudyRow,
-    plan: Plan,
+    plan: VerificationPlan,
     again: StudyView,
     tolerance: float,
     differing: Sequence[str] = (),

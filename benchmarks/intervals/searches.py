@@ -16,7 +16,7 @@ from autotune.core.measurement import Estimate
 from autotune.core.request import RequestRecord
 from autotune.measure.endpoint.rate_search import Limit, Probe, highest_rate, measure_max_rate
 from autotune.measure.endpoint.served import MeasurementContext
-from autotune.measure.load.base import Plan
+from autotune.measure.load.base import LoadPlan
 from autotune.measure.statistics.validity import Measured
 from autotune.measure.workload import Workload
 
@@ -98,9 +98,9 @@ class Generator:
         self.server, self.seed, self.speed, self.clock = server, seed, speed, Clock()
         self.aborts = aborts
         self.busy_until_ns: list[int] = [0] * server.slots
-        self.plans: list[Plan] = []
+        self.plans: list[LoadPlan] = []
 
-    def start(self, plan: Plan) -> Load:
+    def start(self, plan: LoadPlan) -> Load:
         """Begin a load: open with the plan's rate, or one request after the other."""
         self.plans.append(plan)
         return Load(self, plan)
@@ -109,7 +109,7 @@ class Generator:
 class Load:
     """One load on a simulated server; everything is known when it begins."""
 
-    def __init__(self, owner: Generator, plan: Plan) -> None:
+    def __init__(self, owner: Generator, plan: LoadPlan) -> None:
         self.owner, self.clock, self.started_ns = owner, owner.clock, owner.clock.now
         self.ended = False
         rng = np.random.default_rng([owner.seed, *plan.stream.encode()])

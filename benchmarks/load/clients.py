@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from autotune.core.endpoint import Endpoint
 from autotune.core.request import RequestRecord
 from autotune.measure.load.aiperf import AIPerf
-from autotune.measure.load.base import Plan
+from autotune.measure.load.base import LoadPlan
 from autotune.measure.load.generator import OwnGenerator
 from autotune.measure.load.guidellm import GuideLLM
 from autotune.measure.load.prompt_builder import PromptBuilder
@@ -85,11 +85,11 @@ class Load:
         section["concurrency" if self.closed else "rate"] = int(self.level) if self.closed else self.level
         return Workload.from_dict(section)
 
-    def plan(self, server: Server) -> Plan:
+    def plan(self, server: Server) -> LoadPlan:
         """Return the plan of our client; it takes no precedence, like the others."""
         endpoint = Endpoint(server.url, server.model, body={"ignore_eos": True})
         rate, concurrency = (None, int(self.level)) if self.closed else (self.level, None)
-        return Plan(endpoint, self.workload, rate, concurrency)
+        return LoadPlan(endpoint, self.workload, rate, concurrency)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from autotune.core.request import RequestRecord
 from autotune.executor.base import Deadlines, Job
 from autotune.executor.worker import run_attempt
 from autotune.measure.load import token_counter
-from autotune.measure.load.base import Plan
+from autotune.measure.load.base import LoadPlan
 from autotune.measure.load.calibrate import Calibration, calibrate
 from autotune.measure.load.generator import OwnGenerator
 from autotune.measure.load.token_counter import TokenCounter
@@ -241,7 +241,7 @@ def first_record(url, limit_s):
     """Return the first record of a load on a server."""
     workload = Workload.from_dict({"prompt_tokens": 8, "output_tokens": 4})
     load = OwnGenerator(timeout_s=limit_s, calibrate_s=LIMIT_S).start(
-        Plan(Endpoint(url, "m"), workload, concurrency=1, patience_s=LIMIT_S)
+        LoadPlan(Endpoint(url, "m"), workload, concurrency=1, patience_s=LIMIT_S)
     )
     try:
         records = []

@@ -41,7 +41,7 @@ _LEAST_SENT = 8  # requests of a piece
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class RequestCount:
     """The number of requests at one time.
 
     Args:
@@ -80,7 +80,7 @@ class Overload:
         return f"{self.sent:.3g} requests/s were sent and {self.served:.3g} served"
 
 
-def overload(levels: Sequence[Level], start_ns: int = 0) -> Overload | None:
+def overload(levels: Sequence[RequestCount], start_ns: int = 0) -> Overload | None:
     """Return by how much the load exceeds what the system does, ``None`` if the queue does not grow.
 
     Args:
@@ -100,7 +100,7 @@ def overload(levels: Sequence[Level], start_ns: int = 0) -> Overload | None:
     return found if all(later > earlier for earlier, later in pairwise(quarters)) else None
 
 
-def between(levels: Sequence[Level]) -> Overload | None:
+def between(levels: Sequence[RequestCount]) -> Overload | None:
     """Return what was sent and served through a time; ``None`` where no more was sent than served.
 
     Args:
@@ -149,10 +149,10 @@ def _at_horizon(statistic: str, measured: Estimate, found: Overload, seconds: fl
     return replace(measured, value=measured.value + found.growth * ahead, sem=error, projected=True)
 
 
-def _at(levels: Sequence[Level], time_ns: int) -> Level:
+def _at(levels: Sequence[RequestCount], time_ns: int) -> RequestCount:
     return next(level for level in levels if level.time_ns >= time_ns)
 
 
-def _quarters(levels: Sequence[Level]) -> list[Sequence[Level]]:
+def _quarters(levels: Sequence[RequestCount]) -> list[Sequence[RequestCount]]:
     cuts = np.linspace(0, len(levels), 5).astype(int)
     return [levels[a:b] for a, b in pairwise(cuts)]

@@ -34,7 +34,7 @@ from typing import Any
 
 from autotune.core.measurement import AT_LEAST, AT_MOST, Estimate
 from autotune.core.request import RequestRecord
-from autotune.measure.endpoint.knee import Point, crossing, lowest
+from autotune.measure.endpoint.knee import ProbePoint, crossing, lowest
 from autotune.measure.endpoint.load_run import LoadRun
 from autotune.measure.endpoint.overload import overload
 from autotune.measure.endpoint.served import (
@@ -442,12 +442,12 @@ def highest_rate(probes: Sequence[Probe], limits: Sequence[Limit], seed: int) ->
     return Estimate(middle, max(high - low, TOLERANCE * middle) / math.sqrt(12), n, "requests/s")
 
 
-def _points(probes: Sequence[Probe], limit: Limit) -> list[Point]:
+def _points(probes: Sequence[Probe], limit: Limit) -> list[ProbePoint]:
     """Return what every probe says of one limit."""
     metric, sense, bound = limit
     points = []
     for p in probes:
-        point = Point(p.rate, p.seconds, p.passed, overloaded=p.overloaded)
+        point = ProbePoint(p.rate, p.seconds, p.passed, overloaded=p.overloaded)
         e = p.found.get(metric)
         if e is not None and e.sem is not None and e.value > 0 and bound > 0:
             excess = math.log(e.value / bound) * (1 if sense == "<=" else -1)

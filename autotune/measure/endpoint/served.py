@@ -33,7 +33,7 @@ from autotune.core.request import RequestRecord, is_malformed
 from autotune.measure.endpoint.load_run import LONGEST_STEP_S, STEPS, LoadRun
 from autotune.measure.endpoint.overload import HORIZON_S, Overload, between, is_projected, overload, projected
 from autotune.measure.endpoint.validity import LEAST_REQUESTS, validity_of
-from autotune.measure.load.base import NICE, REALTIME, LoadGenerator, Plan
+from autotune.measure.load.base import NICE, REALTIME, LoadGenerator, LoadPlan
 from autotune.measure.metrics import OUTPUT_THROUGHPUT, Metric, halves_of, stopping_estimate, summarize
 from autotune.measure.metrics.errors import error_rate
 from autotune.measure.metrics.goodput import goodput
@@ -105,7 +105,7 @@ class MeasurementContext:
     def start(self, stream: str, rate: float | None = None, concurrency: int | None = None) -> LoadRun:
         """Begin a load."""
         left_s = max(0.0, self.left_s)
-        plan = Plan(self.endpoint, self.workload, rate, concurrency, stream, self.precedence, left_s)
+        plan = LoadPlan(self.endpoint, self.workload, rate, concurrency, stream, self.precedence, left_s)
         step_s = min(LONGEST_STEP_S, self.workload.time / STEPS)
         return LoadRun(self.generator.start(plan), self.clock, step_s, self.watches, concurrency)
 

@@ -62,8 +62,8 @@ _HELD_BACK = 3  # tokens that wait for the last byte of a character, which has f
 _SUMMARY = (8, 3)  # of at least eight tokens of reasoning less than a third of the text that others have
 
 
-class Answer:
-    """A reader of the events of one answer.
+class StreamedAnswer:
+    """One streamed answer, put together from its events.
 
     Args:
         wanted: Tokens asked for, where an end by ``length`` means that they all came; ``None`` where it does

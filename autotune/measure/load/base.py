@@ -16,7 +16,7 @@ PRECEDENCE = (REALTIME, NICE, ORDINARY)
 
 
 @dataclass(frozen=True)
-class Plan:
+class LoadPlan:
     """A load to put on an endpoint.
 
     Args:
@@ -81,5 +81,5 @@ class LoadGenerator(Protocol):
     def facts(self, endpoint: Endpoint) -> dict[str, object]:
         """Return what a measurement notes of how its requests were made: plain JSON data."""
 
-    def start(self, plan: Plan) -> Load:
+    def start(self, plan: LoadPlan) -> Load:
         """Begin to send; returns once the schedule runs."""

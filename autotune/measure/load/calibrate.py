@@ -18,7 +18,7 @@ from typing import Any
 
 from autotune.core.endpoint import BUSY, Endpoint, Refused, count_of, foreign_json
 from autotune.core.json_object import JsonObject
-from autotune.measure.load.answer import Answer
+from autotune.measure.load.answer import StreamedAnswer
 from autotune.measure.load.ask import EndpointConnection
 from autotune.measure.load.body import STREAM_OPTIONS, fields
 from autotune.measure.load.prompt_builder import FIRST, SLICES, PromptBuilder, slice_text
@@ -118,7 +118,7 @@ def calibrate(endpoint: Endpoint, *, seconds: float = 60.0, patience_s: float = 
         return Calibration(replace(builder, overhead=overhead), number, "", told, tokenize)
 
 
-def _answer(connection: EndpointConnection, text: str, options: object) -> Answer:
+def _answer(connection: EndpointConnection, text: str, options: object) -> StreamedAnswer:
     return connection.completion(fields(connection.endpoint, [("user", text)], text, _PROBE_TOKENS, options))
 
 

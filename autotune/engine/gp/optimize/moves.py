@@ -2,8 +2,8 @@
 
 A configuration is a row of level indices. Whatever was changed, conditions are settled again (what they
 switch off becomes inactive, what they activate takes a random level or its default) and what breaks a
-constraint is left out. Parameters that constraints tie together may have no move of their own: they move in pairs, or
-all at once to the levels that the nearest of some random allowed rows has there.
+constraint is left out. Parameters that constraints tie together may have no move of their own: they move in
+pairs, or all at once to the levels that the nearest of some random allowed rows has there.
 """
 
 from __future__ import annotations
