@@ -1,6 +1,6 @@
 """The studies of one Ray cluster share its nodes: an actor keeps the book, each driver speaks to it.
 
-The actor needs no CPU, outlives the drivers and keeps only what they say anew (:mod:`share_book`). While it
+The actor needs no CPU, outlives the drivers and keeps only what they say anew (:mod:`.share_book`). While it
 cannot be reached nothing is shared and nothing stops: each study takes the room that it finds.
 """
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -94,10 +95,15 @@ def is_noun_phrase(text, compounds=True):
     return not ((participle or word in ADJECTIVES) and (alone or following in LINKS))
 
 
+@cache
+def tree_of(module):
+    return ast.parse(MODULES[module].read_text())
+
+
 def documented():
     """Yield the place and the node of everything that can have a docstring, with that."""
-    for path in MODULES.values():
-        for node in ast.walk(ast.parse(path.read_text())):
+    for module, path in MODULES.items():
+        for node in ast.walk(tree_of(module)):
             if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 yield (
                     f"{path.relative_to(ROOT)}:{node.lineno} {node.name}",
@@ -169,3 +175,122 @@ def test_an_argument_is_introduced_by_a_noun():
         entries.extend((place, entry) for entry in found)
     assert len(entries) > 1000
     assert [entry for entry in entries if not is_noun_phrase(entry[1].partition(": ")[2])] == []
+
+
+@cache
+def names_of(module):
+    """Return what a module defines or imports, by name."""
+    found = {}
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            found.setdefault(node.name, node)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {alias.asname or alias.name: node for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.setdefault(node.id, node)
+    return found
+
+
+def is_member(module, name, member):
+    """Whether a class that a module defines or imports has a member, of its own or inherited."""
+    node = names_of(module).get(name)
+    if isinstance(node, ast.ImportFrom):
+        return node.module in MODULES and is_member(node.module, name, member)
+    if not isinstance(node, ast.ClassDef):
+        return False
+    bound = {
+        found.attr if isinstance(found, ast.Attribute) else getattr(found, "id", getattr(found, "name", ""))
+        for found in ast.walk(node)
+        if not isinstance(found, ast.Attribute | ast.Name) or isinstance(found.ctx, ast.Store)
+    }
+    bases = [ast.unparse(base).partition("[")[0] for base in node.bases]
+    return member in bound or any(is_member(module, base, member) for base in bases)
+
+
+@cache
+def foreign_packages(module):
+    """Return the packages that a module imports, ours apart; what is in them is not looked up."""
+    found = set()
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module.partition(".")[0])
+    return found - {"autotune"}
+
+
+def leads_somewhere(target, module):
+    """Whether a reference in a docstring of a module names a module of ours or something in one."""
+    if target.startswith("."):
+        package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
+        return leads_somewhere(f"{package}{target}", module)
+    parts = target.split(".")
+    if parts[0] == "autotune":
+        if target in MODULES or target in constants_of(module):  # the second: a group of entry points
+            return True
+        known = next((i for i in range(len(parts) - 1, 0, -1) if ".".join(parts[:i]) in MODULES), 0)
+        home, rest = ".".join(parts[:known]), parts[known:]
+        if home in {"autotune", "autotune.experimental"} and len(rest) == 1:
+            return rest[0] in constants_of(home)
+    elif len(parts) > 1 and parts[0] in foreign_packages(module):
+        return True
+    else:
+        home, rest = module, parts
+        if len(rest) == 1 and any(is_member(module, name, target) for name in names_of(module)):
+            return True
+    if len(rest) == 1:
+        return rest[0] in names_of(home)
+    return len(rest) == 2 and is_member(home, *rest)
+
+
+@cache
+def constants_of(module):
+    return {node.value for node in ast.walk(tree_of(module)) if isinstance(node, ast.Constant)}
+
+
+def references():
+    for module, path in MODULES.items():
+        for node in ast.walk(tree_of(module)):
+            if isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str):
+                text = node.value.value
+                marked = re.findall(r":(?:mod|class|func|meth|attr|data|exc):`~?([^`]+)`", text)
+                for target in marked + re.findall(r"``(autotune(?:\.\w+)+)(?<!\.py)``", text):
+                    yield f"{path.relative_to(ROOT)}:{node.lineno}", module, target
+
+
+def test_references_of_docstrings_lead_somewhere():
+    found = list(references())
+    assert len(found) > 300
+    dead = [f"{place} {target}" for place, module, target in found if not leads_somewhere(target, module)]
+    assert dead == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        ".sse",
+        ".sse.EventReader",
+        "Refused",
+        "autotune.core.space.Space.sample",
+        "autotune.Space",
+        "completion",
+    ],
+)
+def test_a_reference_to_what_is_there_is_followed(target):
+    assert leads_somewhere(target, "autotune.measure.load.ask")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        ".gone",
+        ".sse.Gone",
+        "Gone",
+        "autotune.core.gone",
+        "autotune.core.space.Space.gone",
+        "autotune.Gone",
+        "Answer.no",
+    ],
+)
+def test_a_reference_to_what_is_gone_is_noticed(target):
+    assert not leads_somewhere(target, "autotune.measure.load.ask")

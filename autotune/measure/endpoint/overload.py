@@ -14,7 +14,7 @@ valid answer of another kind: the configuration cannot keep up with this rate. S
 
 Growth: of every second's requests the share ``1 - served / sent`` is not served, so in a first-come queue
 each second of load adds that many seconds of waiting. Its error is that of a ratio over pieces of the time
-(:mod:`.estimate`), so that bouts of service and lumps of completions are in it.
+(:mod:`autotune.measure.statistics.estimate`), so that bouts of service and lumps of completions are in it.
 
 Test: arrivals and departures of a queue that is never empty differ by a random walk of variance ``2 n`` after
 ``n`` arrivals (Poisson both), so a queue that grew by more than ``_SIGMAS`` times its root over the second

@@ -3,13 +3,16 @@
 1. A request alone, several times, one after the other: wakes what is lazy (compilation, caches) without a
    queue that would have to be worked off later, and gives the time of a request without contention.
 2. The load itself begins, and goes on without a break until the end. Its first part is cut off: the Marginal
-   Standard Error Rule (:mod:`.steady_state`) on twenty windows of the output rate and the latency says where.
-3. Windows of what follows are the observations; errors come from their spread (:mod:`.estimate`). Looks at
-   the interval of the goal are taken at times fixed beforehand, each a quarter later than the one before, for
-   the reasons in :mod:`.session`. ``precision``, ``requests``, ``time`` or the deadline end it. The error of
-   a rate comes from few frequencies and scatters, so that precision ends a run only when ``NARROW_LOOKS``
-   looks in a row find the interval narrow; it is then of the width asked for (:func:`.estimate.fixed_width`),
-   and in the second half of the time at least of that which the last looks let one expect.
+   Standard Error Rule (:mod:`autotune.measure.statistics.steady_state`) on twenty windows of the output rate
+   and the latency says where.
+3. Windows of what follows are the observations; errors come from their spread
+   (:mod:`autotune.measure.statistics.estimate`). Looks at the interval of the goal are taken at times fixed
+   beforehand, each a quarter later than the one before, for the reasons in
+   :mod:`autotune.measure.statistics.stopping`. ``precision``, ``requests``, ``time`` or the deadline end it.
+   The error of a rate comes from few frequencies and scatters, so that precision ends a run only when
+   ``NARROW_LOOKS`` looks in a row find the interval narrow; it is then of the width asked for
+   (:func:`autotune.measure.statistics.estimate.fixed_width`), and in the second half of the time at least of
+   that which the last looks let one expect.
 4. The load goes on until what was sent in the measured time has ended, so that slow requests are in the
    measurement and nothing is served at a lighter load than the one measured.
 

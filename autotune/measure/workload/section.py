@@ -47,7 +47,8 @@ class Workload(Section):
             measurement.
         min_batches: Fewest measured batches; fewer are no valid measurement.
         time: Seconds of measuring after which to stop, once ``min_batches`` are done.
-        warmup: Batches before measuring; ``None``: until the system is steady (:mod:`.steady_state`).
+        warmup: Batches before measuring; ``None``: until the system is steady
+            (:mod:`autotune.measure.statistics.steady_state`).
         seed: Seed of the requests' lengths and texts: equal for every configuration of a study.
         goodput: Limits that a request must keep to count for the goodput.
         rate: Requests per second of an open loop, or a search for the highest; a trace is rescaled to it,

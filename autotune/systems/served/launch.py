@@ -19,7 +19,9 @@ _MOST_LOG = 8 << 20  # bytes: a server has told its settings by then
 
 @dataclass(frozen=True)
 class Launch:
-    """The way to ask a launched server; the same fields as :class:`Endpoint` where they agree.
+    """The way to ask a launched server.
+
+    Its fields are those of :class:`~autotune.core.endpoint.Endpoint` where they agree.
 
     Args:
         url: Scheme, host and port.
@@ -33,7 +35,7 @@ class Launch:
         ours: Whether the process that listens must be one that we launched.
         optional: Fields of ``body`` that a server may be spared which does not take them.
         varied: Fields of ``body`` that are parameters of the configuration.
-        tokenizer: Tokenizer of the model, see :class:`Endpoint`.
+        tokenizer: Tokenizer of the model, see :class:`~autotune.core.endpoint.Endpoint`.
     """
 
     url: str

@@ -97,7 +97,7 @@ class AveragedGP(Surrogate, Model, FantasizeMixin):
 
     @property
     def batch_shape(self) -> torch.Size:
-        """Batch shape of the members; that of the fantasies after :meth:`fantasize`."""
+        """Batch shape of the members; that of the fantasies after ``fantasize``."""
         shape: torch.Size = self.members[0].batch_shape
         return shape
 
