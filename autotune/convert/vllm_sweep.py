@@ -137,7 +137,7 @@ def _read_flag(out: Conversion, config: Config, written: str, value: object, pat
         out.note(path, f"{where} {why}; it is left out")
         return ""
     if name in config and not (inner and isinstance(config[name], dict)):
-        out.note(path, f"{where}: {name!r} is there twice; the last one counts")
+        out.note(path, f"{where}: duplicate {name!r}; the last one counts")
     if value is None:
         out.note(path, f"{where} is null: the engine decides")
         config[name] = unset(flag)

@@ -29,7 +29,7 @@ class Engine(Protocol):
     proposes what the uninterrupted one would have.
 
     Attributes:
-        name: With the version of its method: results of another version are not mixed up.
+        name: Name with the version of its method: results of another version are not mixed up.
     """
 
     name: str
@@ -140,7 +140,7 @@ class Posterior(Protocol):
     Values of a metric are in its base unit or, where :attr:`logarithm` says so, natural logarithms of that.
 
     Attributes:
-        logarithm: By modelled metric whether its values are logarithms.
+        logarithm: Whether the values of each modelled metric are logarithms, by metric.
     """
 
     logarithm: Mapping[str, bool]

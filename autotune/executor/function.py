@@ -209,7 +209,7 @@ class AsyncFunctionExecutor(FunctionExecutor):
         loop: Loop that runs them.
 
     Attributes:
-        tasks: Calls that have not ended, cancelled ones too.
+        tasks: Tasks of calls that have not ended, cancelled ones too.
     """
 
     def __init__(

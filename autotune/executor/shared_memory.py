@@ -23,7 +23,7 @@ class SharedMemory:
     """Shared-memory segments that a tree of processes uses.
 
     Attributes:
-        inodes: Of each of them by path: another segment may get the name later.
+        inodes: Inode of each of them by path: another segment may get the name later.
     """
 
     def __init__(self) -> None:

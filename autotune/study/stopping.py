@@ -27,7 +27,7 @@ class Stopping:
         budget: Trials planned.
 
     Attributes:
-        reason: Why the search has ended before its budget; empty while it has not.
+        reason: Reason why the search has ended before its budget; empty while it has not.
 
     Raises:
         SpecError: ``stop_when`` is unknown, or the engine has no model that could tell.

@@ -86,8 +86,8 @@ class Study:
             too; a new parameter takes its default in what was measured without it.
 
     Attributes:
-        rescored: What changed where the ledger had another objective; empty otherwise.
-        stop_asked: Why :meth:`stop` was called; empty if it was not.
+        rescored: Changes where the ledger had another objective; empty otherwise.
+        stop_asked: Reason why :meth:`stop` was called; empty if it was not.
 
     Raises:
         StudyError: The ledger has a study of that name over another space; the difference is printed. Or

@@ -164,11 +164,11 @@ class Session:
 
     Attributes:
         runs: Ids of the study's runs by item.
-        params: What those runs have, by item: MLflow never changes a param.
-        digests: Of what those runs hold, by item; not of runs that an earlier version wrote.
-        names: Of those runs, by item.
+        params: Params of those runs, by item: MLflow never changes a param.
+        digests: Digests of the contents of those runs, by item; not of runs that an earlier version wrote.
+        names: Names of those runs, by item.
         marks: Tags that say whether a trial is the best or on the Pareto front, by item.
-        refused: What the store said of the items that it does not take, by item and digest.
+        refused: Answers of the store about the items that it does not take, by item and digest.
     """
 
     def __init__(

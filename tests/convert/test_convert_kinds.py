@@ -156,7 +156,7 @@ def test_every_entry_that_is_left_out_has_its_line(tmp_path, monkeypatch):
     for said in (
         "entry 1 is left out, vLLM refuses it: max_num_seqs takes a whole number, found 'lots'",
         "'cudagraph_capture_sizes' takes several words, and no parameter has lists as values; it is left out",
-        "entry 2: 'max-num-seqs': 'max_num_seqs' is there twice; the last one counts",
+        "entry 2: 'max-num-seqs': duplicate 'max_num_seqs'; the last one counts",
         "entry 4 is left out: it serves 'c/d', the others 'a/b'",
         "entry 3: 'no_such_flag' is no flag of vLLM",
         "entry 0: 'port' is set by the measurement itself; it is left out",

@@ -170,9 +170,9 @@ def test_a_class_is_introduced_by_a_noun_phrase():
 def test_an_argument_is_introduced_by_a_noun():
     entries = []
     for place, _, text in documented():
-        section = re.search(r"^Args:\n((?: .*\n?|\n)+)", text, re.MULTILINE)
-        found = re.findall(r"^    (\S+: .*)", section[1] if section else "", re.MULTILINE)
-        entries.extend((place, entry) for entry in found)
+        for section in re.findall(r"^(?:Args|Attributes):\n((?: .*\n?|\n)+)", text, re.MULTILINE):
+            found = re.findall(r"^    (\S+: .*)", section, re.MULTILINE)
+            entries.extend((place, entry) for entry in found)
     assert len(entries) > 1000
     assert [entry for entry in entries if not is_noun_phrase(entry[1].partition(": ")[2])] == []
 

@@ -72,10 +72,10 @@ class StreamedAnswer:
         most: Tokens that may come at most; ``None`` where that is not known.
 
     Attributes:
-        error: What the server said went wrong, else ``""``.
+        error: Text of what the server said went wrong, else ``""``.
         done: Whether the server said that the stream is over.
         finished: The reason that the server gave for the end.
-        prompt_tokens: As the server counted them, ``None`` where it does not say.
+        prompt_tokens: Number that the server counted, ``None`` where it does not say.
         reasoning: Tokens of reasoning as the server counted them, streamed or not.
     """
 

@@ -41,7 +41,7 @@ class PreciseSelector(_Base):
     """A selector that waits with microseconds rather than milliseconds.
 
     Attributes:
-        now_ns: When the last wait ended, monotonic clock.
+        now_ns: Time at which the last wait ended, monotonic clock.
     """
 
     now_ns: int = 0

@@ -237,7 +237,7 @@ def _csv_rows(text: str, path: str | Path) -> Iterator[tuple[str, Mapping[str, o
                 header = [cell.strip() for cell in cells]
                 twice = next((name for name in header if name and header.count(name) > 1), "")
                 if twice:
-                    raise SpecError(f"{path}:{last}: the column {twice!r} is there twice", path=("trace",))
+                    raise SpecError(f"{path}:{last}: duplicate column {twice!r}", path=("trace",))
                 continue
             if len(cells) != len(header):
                 said = f"{path}:{last}: a row has {len(cells)} cells, the header {len(header)}"

@@ -65,7 +65,7 @@ class Sampled:
         seed: Seed of the draws.
 
     Attributes:
-        member: Which member each sample is of, shape ``n``.
+        member: Index of the member that each sample is of, shape ``n``.
         values: The samples, ``n x m``.
     """
 

@@ -95,7 +95,7 @@ class FittedModels:
         limits: One model per limit, of its violation; the limit is kept at 0 and below.
         limited: The limits that these are of.
         feasibility: Model of getting a measurement at all.
-        spoiled: Which trials have a measurement that nothing around it explains, shape ``n``.
+        spoiled: Mask of trials with a measurement that nothing around it explains, shape ``n``.
         seeking_feasible: Whether no configuration is known that keeps every limit, by measurement and by the
             models.
         least_kept: Log probability to keep the limits below which a candidate is left alone: it rises with
