@@ -150,7 +150,7 @@ def test_a_node_that_keeps_failing_is_left_alone_longer_each_time():
 
 
 def test_failures_of_earlier_runs_and_kills_use_up_no_attempt(tmp_path, monkeypatch):
-    """A study killed three times in the same trial still tries that trial again after an environment fault."""
+    """A study killed three times in one trial still tries that trial again after an environment fault."""
     loop = loop_of(tmp_path, monkeypatch, lambda _job, _node: None, trials=1)
     trial = loop.study.ask()
     for _ in range(3):

@@ -195,7 +195,7 @@ def test_the_order_of_what_is_proposed():
         assert schedule(known, asked(9)) == (End(said),)
 
 
-def test_an_answer_ends_a_trial_and_a_fault_of_the_world_only_the_third_time():
+def test_an_answer_ends_a_trial_and_an_environment_fault_only_the_third_time():
     failure, retries = Failure(Cause.WORKER_LOST, "gone"), Retries()
     states, pauses = [], []
     for now in (0.0, 10.0, 20.0):

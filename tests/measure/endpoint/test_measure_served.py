@@ -209,7 +209,7 @@ def test_a_redirect_that_comes_late_is_the_owners_with_its_address_and_what_mend
     assert first.invalid[0].startswith("no request was answered: http://127.0.0.1:1/v1/completions: HTTP 308")
 
 
-def test_a_generator_behind_its_schedule_is_the_worlds_fault(fake_generator):
+def test_a_generator_behind_its_schedule_is_an_environment_fault(fake_generator):
     found = run(fake_generator(lambda rng, i, t: 0.1, slots=8, slip_s=0.05), rate=10.0)
     assert found.cause is Cause.LOAD_GENERATOR_BEHIND
     assert found.invalid == ("the load generator was behind its schedule: p99 50 ms",)
