@@ -59,7 +59,7 @@ class AutotuneError(Exception):
     """Base of every error this package raises on purpose.
 
     Args:
-        message: Where, what was found, what is allowed; what it quotes is cut to a sensible length.
+        message: Text: where, what was found, what is allowed; what it quotes is cut to a sensible length.
         hint: Advice; printed on a line of its own.
     """
 
@@ -75,7 +75,7 @@ class AutotuneError(Exception):
 
 
 class SpecError(AutotuneError):
-    """Report a mistake in what the user wrote: a file, an option or a value.
+    """A mistake in what the user wrote: a file, an option or a value.
 
     Args:
         message: Finding, and what is allowed.
@@ -97,11 +97,11 @@ class SpecError(AutotuneError):
 
 
 class StopStudy(Exception):
-    """End the search of :func:`autotune.tune`; raised by a callback, with the reason as its text."""
+    """The end of the search of :func:`autotune.tune`; raised by a callback, with the reason as its text."""
 
 
 class UnitError(SpecError):
-    """Report a measured value whose unit is unknown or of another dimension than its metric's."""
+    """A measured value whose unit is unknown or of another dimension than its metric's."""
 
     @property
     def line(self) -> str:
@@ -110,47 +110,47 @@ class UnitError(SpecError):
 
 
 class StudyError(AutotuneError):
-    """Report a call that the state of the study does not allow (unknown study, changed space)."""
+    """A call that the state of the study does not allow (unknown study, changed space)."""
 
     exit_code: ClassVar[int] = 2
 
 
 class EnvironmentProblem(AutotuneError):
-    """Report that this machine lacks something the work needs: a package, memory, a cluster."""
+    """A lack of something that the work needs of this machine: a package, memory, a cluster."""
 
     exit_code: ClassVar[int] = 3
 
 
 class LedgerError(AutotuneError):
-    """Report a ledger that cannot be trusted or written, naming the damaged row where there is one."""
+    """A ledger that cannot be trusted or written, naming the damaged row where there is one."""
 
     exit_code: ClassVar[int] = 3
 
 
 class EmptyLedgerError(LedgerError):
-    """Report a ledger in which no study was started yet, as while another process makes it."""
+    """A ledger in which no study was started yet, as while another process makes it."""
 
 
 class NewerLedgerError(LedgerError):
-    """Report a ledger of a newer version, which may well be whole."""
+    """A ledger of a newer version, which may well be whole."""
 
 
 class DamagedCopyError(LedgerError):
-    """Report a copy of a ledger that is not whole, or none."""
+    """A copy of a ledger that is not whole, or none."""
 
 
 class NothingFeasible(AutotuneError):
-    """Report that no measured configuration meets every limit."""
+    """The absence of any measured configuration that meets every limit."""
 
     exit_code: ClassVar[int] = 4
 
 
 class Ended(SystemExit):
-    """Tells a process that a signal has ended it: no plug-in's doing, as another exit may be."""
+    """The end of a process by a signal: no plug-in's doing, as another exit may be."""
 
 
 class Interrupted(AutotuneError):
-    """Report that the user stopped a study that can be resumed."""
+    """The stop, by its user, of a study that can be resumed."""
 
     exit_code: ClassVar[int] = 5
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autotune.core import allowed
-from autotune.core.elimination import Elimination
+from autotune.core.constraint_graph import ConstraintGraph
 from autotune.core.expression import Expression
 from autotune.core.parameter import Ordinal, Parameter
 from autotune.core.parameter.numeric import FLOAT_LEVELS
@@ -115,7 +115,7 @@ class AllowedDistribution:
         Args:
             fixed: Level by column.
             n: Number of rows.
-            rng: Draws them: of equal states the columns that are not tied are equal.
+            rng: Random generator; of equal states the columns that are not tied are equal.
         """
         rows = np.empty((n, len(self.space)), np.int32)
         for block in self.blocks:
@@ -138,7 +138,7 @@ class AllowedDistribution:
         Args:
             order: Order of all columns.
             n: Number of walks.
-            rng: Draws them.
+            rng: Random generator.
 
         Returns:
             Shape ``n x (d + 1) x d``.
@@ -197,7 +197,7 @@ class _Sorted:
 
 
 def _listed(parameters: Sequence[Parameter], constraints: Sequence[Expression]) -> Indices | None:
-    return allowed.enumerate_rows(Elimination(parameters, constraints), MOST_ROWS)
+    return allowed.enumerate_rows(ConstraintGraph(parameters, constraints), MOST_ROWS)
 
 
 def _representative(parameter: Parameter) -> Indices:

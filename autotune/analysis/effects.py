@@ -32,8 +32,8 @@ _TAIL = 2.5  # per cent on either side of a band
 
 
 @dataclass(frozen=True)
-class Level:
-    """What is expected at one value, in the metric's base unit.
+class EffectLevel:
+    """The expectation at one value, in the metric's base unit.
 
     Args:
         value: Value of the parameter; ``None`` where it is inactive.
@@ -49,7 +49,7 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Point:
+class TrialPoint:
     """A measured trial.
 
     Args:
@@ -72,17 +72,17 @@ class Effect:
     Args:
         parameter: Name of the parameter.
         metric: Name of the metric.
-        average: Over the allowed configurations, by value; empty without a model.
-        slice: Beside the best configuration, by value that is allowed there; empty without one.
+        average: Expectations over the allowed configurations, by value; empty without a model.
+        slice: Expectations beside the best configuration, by value that is allowed there; empty without one.
         points: The measured trials.
         winner: The best configuration's value; ``None`` where it is inactive or nothing is feasible.
     """
 
     parameter: str
     metric: str
-    average: tuple[Level, ...]
-    slice: tuple[Level, ...]
-    points: tuple[Point, ...]
+    average: tuple[EffectLevel, ...]
+    slice: tuple[EffectLevel, ...]
+    points: tuple[TrialPoint, ...]
     winner: Value | None
 
 
@@ -104,7 +104,7 @@ class PairEffect:
     values: tuple[tuple[Value | None, ...], tuple[Value | None, ...]]
     mean: Array
     half_width: Array
-    points: tuple[Point, ...]
+    points: tuple[TrialPoint, ...]
 
 
 def effect(view: StudyView, parameter: str, metric: str | None = None) -> Effect:
@@ -138,8 +138,8 @@ def effect(view: StudyView, parameter: str, metric: str | None = None) -> Effect
     return Effect(
         parameter,
         name,
-        tuple(Level(*level) for level in average),
-        tuple(Level(*level) for level in beside),
+        tuple(EffectLevel(*level) for level in average),
+        tuple(EffectLevel(*level) for level in beside),
         measured_points(view, name, (parameter,)),
         None if winner is None else winner.get(parameter),
     )
@@ -191,10 +191,10 @@ def _pair(
     ]
 
 
-def measured_points(view: StudyView, metric: str, parameters: Sequence[str]) -> tuple[Point, ...]:
+def measured_points(view: StudyView, metric: str, parameters: Sequence[str]) -> tuple[TrialPoint, ...]:
     """Return the trials that measured a metric, by their values of some parameters."""
     return tuple(
-        Point(
+        TrialPoint(
             trial.number,
             tuple(trial.config.get(name) for name in parameters),
             value,
@@ -204,7 +204,7 @@ def measured_points(view: StudyView, metric: str, parameters: Sequence[str]) -> 
     )
 
 
-def _average(view: StudyView, model: Posterior, metric: str, i: int) -> tuple[Level, ...]:
+def _average(view: StudyView, model: Posterior, metric: str, i: int) -> tuple[EffectLevel, ...]:
     distribution = view.allowed
     levels = distribution.levels(i)
     draws = max(_LEAST_DRAWS, min(_DRAWS, _ROWS // max(1, len(levels))))
@@ -227,7 +227,7 @@ def _means(model: Posterior, metric: str, groups: Sequence[Indices]) -> list[Arr
     return [values[:, at].mean(1) for at in np.split(place.ravel(), ends[:-1])]
 
 
-def _slice(view: StudyView, model: Posterior, metric: str, i: int, config: Config) -> tuple[Level, ...]:
+def _slice(view: StudyView, model: Posterior, metric: str, i: int, config: Config) -> tuple[EffectLevel, ...]:
     space = view.space
     row = space.as_table(np.empty((0, len(space)), np.int32)).encode(config)
     if row[i] == INACTIVE:
@@ -258,11 +258,11 @@ def _allowed(space: Space, rows: Indices) -> npt.NDArray[np.bool_]:
     return kept
 
 
-def _level(value: Value | None, of: Array, logarithm: bool) -> Level:
+def _level(value: Value | None, of: Array, logarithm: bool) -> EffectLevel:
     low, high = np.percentile(of, [_TAIL, 100 - _TAIL])
     found = np.array([of.mean(), low, high])
     mean, low, high = (np.exp(found) if logarithm else found).tolist()
-    return Level(value, mean, low, high)
+    return EffectLevel(value, mean, low, high)
 
 
 def _value(space: Space, i: int, level: int) -> Value | None:

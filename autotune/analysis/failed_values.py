@@ -18,7 +18,7 @@ _MOST_VALUES = 5  # of a parameter; more are grouped
 
 @dataclass(frozen=True)
 class FailedValue:
-    """What became of the trials with some neighbouring values of a parameter.
+    """The fate of the trials with some neighbouring values of a parameter.
 
     Args:
         values: Lowest and highest value of the group; both ``None`` where the parameter is inactive.

@@ -90,7 +90,7 @@ class ParameterImportance:
 
 @dataclass(frozen=True)
 class PairImportance:
-    """What two parameters explain together beyond what each explains alone.
+    """The share that two parameters explain together beyond what each explains alone.
 
     Args:
         names: Names of the two.
@@ -103,7 +103,7 @@ class PairImportance:
 
 @dataclass(frozen=True)
 class Importance:
-    """What mattered for one metric.
+    """The importance of all parameters for one metric.
 
     Args:
         metric: Name of the metric.
@@ -218,7 +218,7 @@ def _shapley(values: Array, steps: Places, orders: Places, rng: np.random.Genera
         values: Values of the functions, ``s x n``.
         steps: Places of the steps of each walk among them, ``w x (d + 1)``.
         orders: Parameter that each step learns, ``w x d``.
-        rng: Draws the weights.
+        rng: Random generator of the weights.
     """
     weights = rng.standard_exponential((len(values), len(steps)))
     weights /= weights.sum(1, keepdims=True)

@@ -55,7 +55,7 @@ class ModelFacts:
 
         Args:
             key: Name of the fact.
-            compute: Returns it as plain JSON data.
+            compute: Function that computes it as plain JSON data.
         """
         if key not in self._found and not self.missing:
             try:

@@ -21,7 +21,7 @@ class Launch:
 
     Args:
         trial: Number of the trial.
-        reason: Why it was measured.
+        reason: Reason why it was measured.
         estimate: Estimate of the goal.
         relative: Deviation from the mean of the configuration's launches, relative to it.
         own: Half-width of its own 95 % interval, relative to the mean; ``None`` where it is not known.
@@ -38,7 +38,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class Noise:
-    """How much launches of one configuration differ in the first goal.
+    """The differences between launches of one configuration in the first goal.
 
     Args:
         metric: Metric of the goal.

@@ -79,7 +79,7 @@ def totals(times: Sequence[TrialTime]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a study cost.
+    """The cost of a study.
 
     Args:
         seconds: Time of trials by purpose, those there are in the order of

@@ -20,7 +20,7 @@ class Step:
         number: Number of the trial.
         kind: ``kept`` (within all limits), ``limit`` (it breaks one), ``unknown`` (one cannot be judged),
             ``doubtful`` or ``failed``.
-        reason: Why it was measured, such as ``explore`` or ``confirm``.
+        reason: Reason why it was measured, such as ``explore`` or ``confirm``.
         estimate: Estimate of the first goal; ``None`` without a measurement.
         best: Best value of the search so far that kept every limit, as measured; ``None`` before the first.
         seconds: Measuring time of the study until the trial ended; ``None`` where it is not known.
@@ -38,7 +38,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Progress:
-    """How a study came to its best configuration.
+    """The way of a study to its best configuration.
 
     Args:
         metric: Metric of the first goal.

@@ -67,7 +67,7 @@ class Comparison:
 
     Args:
         objective: Objective of the first, which all are judged by.
-        studies: At least two of them.
+        studies: Studies to compare, two or more.
     """
 
     objective: Objective

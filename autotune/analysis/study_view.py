@@ -48,7 +48,7 @@ class StudyView:
         space: Search space.
         objective: Objective with its limits.
         trials: All of them, in number order.
-        state: Such as ``running``, ``completed`` or ``interrupted``.
+        state: State, such as ``running``, ``completed`` or ``interrupted``.
         budget_trials: Trials planned, confirmation not counted; ``None`` when unknown.
         budget_seconds: Time planned; ``None`` without a limit.
         confirm: Launches planned for each of the winner and the default at the end.
@@ -60,7 +60,7 @@ class StudyView:
         options: Options of the command that ran it, for those that go on with it.
         tracking: Address of the tracking store; empty without one.
         resumed: Whether earlier runs left trials.
-        stopped: Why the search ended before its budget; empty if it did not.
+        stopped: Reason why the search ended before its budget; empty if it did not.
         spec: The study file as plain data, as the ledger has it; empty where there is none.
         deploy: Lines that say how the recommended configuration is deployed; empty for a function.
         run_urls: Address of a trial's run in the tracking store by number, where a browser can open it.

@@ -28,7 +28,7 @@ _MOST_PANELS = 4
 
 
 @dataclass(frozen=True)
-class Point:
+class PlanePoint:
     """A configuration in a plane of two metrics, its launches pooled.
 
     Args:
@@ -70,12 +70,12 @@ class Plane:
     y_unit: str
     x_maximize: bool
     y_maximize: bool
-    points: tuple[Point, ...]
+    points: tuple[PlanePoint, ...]
     x_limits: tuple[Limit, ...]
     y_limits: tuple[Limit, ...]
 
     @property
-    def front(self) -> list[Point]:
+    def front(self) -> list[PlanePoint]:
         """Points of the front in the order of x."""
         return sorted((p for p in self.points if p.on_front), key=lambda p: (p.x, p.y))
 
@@ -135,7 +135,7 @@ def _planes(view: StudyView, pairs: Sequence[tuple[tuple[str, bool], tuple[str, 
         )
 
 
-def _point(view: StudyView, side: Contender, x: str, y: str, on_front: bool) -> Point:
+def _point(view: StudyView, side: Contender, x: str, y: str, on_front: bool) -> PlanePoint:
     best, key = view.best, side.trial.key
     kind = kind_of(side.trial, view.objective)
     if kind != "doubtful":
@@ -146,7 +146,7 @@ def _point(view: StudyView, side: Contender, x: str, y: str, on_front: bool) -> 
         decided = [view.half_width(side, name) for name in (x, y)]
         x_half = x_half if decided[0] is None else decided[0]
         y_half = y_half if decided[1] is None else decided[1]
-    return Point(
+    return PlanePoint(
         side.trial.number,
         side.metrics[x].value,
         side.metrics[y].value,

@@ -61,7 +61,7 @@ _COMMANDS = {
 
 
 class Commands(click.Group):
-    """Import a command's module when it is named."""
+    """A group of commands; the module of one is imported when it is named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the help."""
@@ -108,7 +108,7 @@ def cli(ctx: click.Context, debug: bool, verbose: bool) -> None:
 
 
 class _Printable(logging.Formatter):
-    """Formats for a terminal: what it would obey, and secrets, stay out also of what others say."""
+    """A formatter for a terminal: what it would obey, and secrets, stay out also of what others say."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the text of a record."""

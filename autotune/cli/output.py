@@ -62,7 +62,7 @@ def wait_for_end(lives: Callable[[], bool], most_s: float, say: Callable[[float]
     Args:
         lives: Whether it has not ended.
         most_s: Longest wait, in seconds.
-        say: Takes the seconds that went by, now and then: somebody looks on.
+        say: Callable that takes the seconds that went by, now and then: somebody looks on.
     """
     start = said = time.monotonic()
     while lives():

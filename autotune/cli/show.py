@@ -135,7 +135,7 @@ def show_entries(found: Mapping[str, Mapping[str, str]], *, alone: bool, as_json
     Args:
         found: Names with their lines, by kind.
         alone: Whether one kind was asked for, which needs no heading.
-        as_json: Write JSON.
+        as_json: Whether to write JSON.
     """
     from autotune.report.text import terminal_width, wrap
 

@@ -97,7 +97,7 @@ def end_run(file: Path, row: StudyRow, *, say: Callable[[str], None]) -> bool:
     Args:
         file: The ledger.
         row: The study.
-        say: Takes lines that say what is waited for.
+        say: Callable that takes lines that say what is waited for.
 
     Raises:
         EnvironmentProblem: It runs where it cannot be signalled from, or does not end in time.

@@ -65,7 +65,7 @@ def sweep(
     from autotune.study.readiness import refuse_unplaceable
     from autotune.study.run import stop_signals
     from autotune.study.study_file import read_study
-    from autotune.study.sweep import Plan
+    from autotune.study.sweep import SweepPlan
     from autotune.study.sweep import sweep as measure
 
     spec = read_study(file, overrides, trust_space=trust_space)
@@ -76,7 +76,7 @@ def sweep(
         raise click.UsageError(f"--out wants a .csv or .csv.gz file, found {str(target)!r}")
     check_output(target, "--out")
     view = choose_view(as_json=as_json, quiet=quiet)
-    plan = Plan(sample, replicates, seed)
+    plan = SweepPlan(sample, replicates, seed)
     with ExitStack() as stack:
         stack.callback(view.close)
         stop = stack.enter_context(stop_signals())  # until all is said

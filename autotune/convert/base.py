@@ -26,7 +26,7 @@ _SPARSE_LEVELS = 10_000  # of a range with more values than a search can list
 
 @dataclass
 class Conversion:
-    """Collect a study file while a foreign one is read.
+    """A study file in the making, while a foreign one is read.
 
     Args:
         source: The foreign document, for the places of notes.
@@ -172,7 +172,7 @@ class Conversion:
             path: Place of the entry.
             mean: Mean of the values; with ``log``, of their logarithms.
             spread: One standard deviation, above 0.
-            step: Between values that are drawn.
+            step: Distance between values that are drawn.
             log: Whether the logarithms of the values are normal.
             whole: Whether values are whole numbers where the step is one.
 

@@ -121,7 +121,7 @@ def study_text(study: Mapping[str, object]) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Write text so that it is read as text, by the rules of our own reader."""
+    """A dumper whose text is read as text, by the rules of our own reader."""
 
     def ignore_aliases(self, data: object) -> bool:
         """Return that nothing is written as an alias, which our reader refuses."""

@@ -67,7 +67,7 @@ class Source:
     Args:
         path: Path of the file.
         tree: Tree of its text.
-        package: Whose functions are known: ``ray.tune``.
+        package: Package whose functions are known: ``ray.tune``.
         aliases: Full name by the name that an import gives.
         scopes: Names of its module and of each function.
         left: Number of further expressions that are read, so that a small file cannot ask for a large value.

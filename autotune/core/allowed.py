@@ -1,7 +1,7 @@
 """Enumerate, draw from and move about in the allowed configurations, as rows of level indices.
 
-What :class:`~autotune.core.elimination.Elimination` knows is exact; the constraints that it had to leave out
-are checked here, by drawing again a bounded number of times.
+What :class:`~autotune.core.constraint_graph.ConstraintGraph` knows is exact; the constraints that it had to
+leave out are checked here, by drawing again a bounded number of times.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from autotune.core.elimination import Elimination
+from autotune.core.constraint_graph import ConstraintGraph
 from autotune.core.parameter import Parameter
 from autotune.core.table import (
     INACTIVE,
@@ -51,10 +51,10 @@ class Count:
         return f"about {self.value:.2g}"
 
 
-def count(elimination: Elimination) -> Count:
+def count(graph: ConstraintGraph) -> Count:
     """Return how many configurations are allowed: exact unless a constraint or condition was too wide."""
-    base, exact = elimination.count
-    if not elimination.residual and not elimination.late:
+    base, exact = graph.count
+    if not graph.residual and not graph.late:
         return Count(base, exact)
     if not base:
         return Count(0, exact=True)
@@ -62,10 +62,10 @@ def count(elimination: Elimination) -> Count:
     total = squares = 0.0
     drawn = hits = 0
     while hits < _HITS and drawn < _MOST_DRAWS:
-        rows = elimination.rows(rng.random((_DRAWS, len(elimination.parameters))))
-        shares = keeps_residual(elimination, rows).astype(float)
-        for i in elimination.late:  # drawn as if always active, which stood for all its levels
-            shares[rows[:, i] == INACTIVE] /= len(elimination.parameters[i].levels)
+        rows = graph.rows(rng.random((_DRAWS, len(graph.parameters))))
+        shares = keeps_residual(graph, rows).astype(float)
+        for i in graph.late:  # drawn as if always active, which stood for all its levels
+            shares[rows[:, i] == INACTIVE] /= len(graph.parameters[i].levels)
         drawn, hits = drawn + len(rows), hits + int((shares > 0).sum())
         total, squares = total + float(shares.sum()), squares + float((shares**2).sum())
     mean = total / drawn
@@ -73,80 +73,80 @@ def count(elimination: Elimination) -> Count:
     return Count(round(base * mean), exact=False, error=error)
 
 
-def keeps_residual(elimination: Elimination, rows: Indices) -> npt.NDArray[np.bool_]:
-    """Return where the constraints that the elimination left out hold, shape ``n``."""
+def keeps_residual(graph: ConstraintGraph, rows: Indices) -> npt.NDArray[np.bool_]:
+    """Return where the constraints that the graph left out hold, shape ``n``."""
     kept = np.ones(len(rows), dtype=bool)
-    for number in elimination.residual:
-        kept &= allowed_mask(elimination.constraints[number], elimination.parameters, rows)
+    for number in graph.residual:
+        kept &= allowed_mask(graph.constraints[number], graph.parameters, rows)
     return kept
 
 
-def enumerate_rows(elimination: Elimination, limit: int = TABLE_LIMIT) -> Indices | None:
+def enumerate_rows(graph: ConstraintGraph, limit: int = TABLE_LIMIT) -> Indices | None:
     """Return every allowed row in the order of the levels, or ``None`` when there are more than ``limit``.
 
     Where constraints were left out, at most ``4 * limit`` rows are held on the way.
     """
-    most = limit if not elimination.residual and not elimination.late else 4 * limit
-    if elimination.count[0] > most:
+    most = limit if not graph.residual and not graph.late else 4 * limit
+    if graph.count[0] > most:
         return None
-    rows = elimination.all_rows()
-    rows = rows[keeps_residual(elimination, rows)]
+    rows = graph.all_rows()
+    rows = rows[keeps_residual(graph, rows)]
     return rows[np.lexsort(rows.T[::-1])] if len(rows) <= limit else None
 
 
-def draw_rows(elimination: Elimination, n: int, rng: np.random.Generator) -> Indices:
+def draw_rows(graph: ConstraintGraph, n: int, rng: np.random.Generator) -> Indices:
     """Return ``n`` uniform random allowed rows, with repetitions.
 
     Fewer come back, none at worst, where so little is allowed by the constraints that were left out that
     four million draws do not find them.
     """
-    d = len(elimination.parameters)
-    if not elimination.residual:
-        return elimination.rows(rng.random((n, d)))
+    d = len(graph.parameters)
+    if not graph.residual:
+        return graph.rows(rng.random((n, d)))
     kept: list[Indices] = []
     found = drawn = 0
     while found < n and drawn < _MOST_DRAWS:
-        rows = elimination.rows(rng.random((_DRAWS if drawn else min(_DRAWS, 2 * n + 64), d)))
+        rows = graph.rows(rng.random((_DRAWS if drawn else min(_DRAWS, 2 * n + 64), d)))
         if not len(rows):
             break
         drawn += len(rows)
-        rows = rows[keeps_residual(elimination, rows)]
+        rows = rows[keeps_residual(graph, rows)]
         found += len(rows)
         kept.append(rows)
     return np.concatenate(kept)[:n] if kept else np.empty((0, d), dtype=np.int32)
 
 
-def neighbour_rows(elimination: Elimination, start: Indices) -> Indices:
+def neighbour_rows(graph: ConstraintGraph, start: Indices) -> Indices:
     """Return the allowed rows next to ``start``, shape ``m x d``, ``start`` not among them.
 
     They differ in one parameter (where the change wakes others, those take every value in turn, or a few
     spread ones of each where together they are very many). A parameter
     that cannot change alone changes together with the fewest others that its constraints ask for.
     """
-    rows = _single_changes(elimination, start)
+    rows = _single_changes(graph, start)
     parts = [rows]
-    for i, parameter in enumerate(elimination.parameters):
+    for i, parameter in enumerate(graph.parameters):
         if start[i] == INACTIVE or len(parameter.levels) < 2 or (rows[:, i] != start[i]).any():
             continue
         levels = sorted(set(range(len(parameter.levels))) - {int(start[i])}, key=lambda v: abs(v - start[i]))
-        within = elimination.linked(i)
+        within = graph.linked(i)
         for level in levels[:_MOVES]:
             wall = np.full(len(parameter.levels), np.inf)
             wall[level] = 0.0
-            row = elimination.nearest(start, {i: wall}, within)
+            row = graph.nearest(start, {i: wall}, within)
             if row is not None:
                 parts.append(row[None])
-        if elimination.residual:
-            parts.append(_double_changes(elimination, start, i))
+        if graph.residual:
+            parts.append(_double_changes(graph, start, i))
     found = np.concatenate(parts)
-    found = found[keeps_residual(elimination, found) & (found != start).any(axis=1)]
+    found = found[keeps_residual(graph, found) & (found != start).any(axis=1)]
     return np.unique(found, axis=0)
 
 
-def _double_changes(elimination: Elimination, start: Indices, i: int) -> Indices:
+def _double_changes(graph: ConstraintGraph, start: Indices, i: int) -> Indices:
     """Return allowed rows that change column ``i`` and one other of a constraint that was left out."""
-    parameters = elimination.parameters
-    names = frozenset().union(*(elimination.constraints[number].names() for number in elimination.residual))
+    parameters = graph.parameters
+    names = frozenset().union(*(graph.constraints[number].names() for number in graph.residual))
     parts = [np.empty((0, len(start)), np.int32)]
     for j, other in enumerate(parameters):
         if j == i or not {parameters[i].name, other.name} <= names or start[j] == INACTIVE:
@@ -157,9 +157,9 @@ def _double_changes(elimination: Elimination, start: Indices, i: int) -> Indices
         parts.append(rows)
     found = np.concatenate(parts)
     for parameter in parameters:
-        column = found[:, elimination.column[parameter.name]]
+        column = found[:, graph.column[parameter.name]]
         found = found[condition_mask(parameter, parameters, found) == (column != INACTIVE)]
-    for constraint in elimination.constraints:
+    for constraint in graph.constraints:
         found = found[allowed_mask(constraint, parameters, found)]
     return np.asarray(found)
 
@@ -170,8 +170,8 @@ def _near(levels: int, start: int) -> list[int]:
     return [v for v in range(low, min(levels, low + _MOVES**2)) if v != start]
 
 
-def _single_changes(elimination: Elimination, start: Indices) -> Indices:
-    parameters = elimination.parameters
+def _single_changes(graph: ConstraintGraph, start: Indices) -> Indices:
+    parameters = graph.parameters
     rows = [start]
     for i, parameter in enumerate(parameters):
         if start[i] == INACTIVE:
@@ -180,7 +180,7 @@ def _single_changes(elimination: Elimination, start: Indices) -> Indices:
         changed[:, i] = np.arange(len(parameter.levels))
         rows.extend(np.delete(changed, start[i], axis=0))
     indices = np.array(rows, dtype=np.int32)
-    column = elimination.column
+    column = graph.column
     for parameter in expansion_order(parameters):
         i = column[parameter.name]
         active = condition_mask(parameter, parameters, indices)
@@ -192,7 +192,7 @@ def _single_changes(elimination: Elimination, start: Indices) -> Indices:
             grown = np.repeat(indices[woken], len(levels), axis=0)
             grown[:, i] = np.tile(levels, int(woken.sum()))
             indices = np.concatenate([indices[~woken], grown])
-    for constraint in elimination.constraints:
+    for constraint in graph.constraints:
         indices = indices[allowed_mask(constraint, parameters, indices)]
     return np.asarray(indices)
 
@@ -206,17 +206,17 @@ def _spread(parameter: Parameter, most: int) -> Indices:
     return np.unique(np.append(spread, np.int32(parameter.level_of(parameter.fallback))))
 
 
-def why_empty(elimination: Elimination, constraints: Sequence[str]) -> str:
+def why_empty(graph: ConstraintGraph, constraints: Sequence[str]) -> str:
     """Return why nothing is allowed, with the constraint that is to blame where there is a single one.
 
     Args:
-        elimination: Elimination of the space.
-        constraints: Constraints as they were written, in the order of the elimination's.
+        graph: Constraint graph of the space.
+        constraints: Constraints as they were written, in the order of the graph's.
     """
-    if elimination.residual and elimination.count[0]:
+    if graph.residual and graph.count[0]:
         return f"no allowed configuration was found in {_MOST_DRAWS:,} random ones"
     for i, text in enumerate(constraints):
-        others = [e for j, e in enumerate(elimination.constraints) if j != i]
-        if Elimination(elimination.parameters, others).count[0]:
+        others = [e for j, e in enumerate(graph.constraints) if j != i]
+        if ConstraintGraph(graph.parameters, others).count[0]:
             return f"no configuration is allowed by the constraints; without {text!r} some would be"
     return "no configuration is allowed by the constraints"

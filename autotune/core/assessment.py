@@ -22,7 +22,8 @@ class Assessment:
         median: Median of what is left.
         improvement: Expected gain of one more trial, noise taken into account.
         noise: Standard deviation of one measurement.
-        converged: Whether one more trial is not worth it.
+        converged: Whether the bound on simple regret and the expected improvement of one more trial are below
+            their thresholds.
         reason: The same in words.
     """
 

@@ -36,12 +36,12 @@ class Borrowed:
 
 @dataclass(frozen=True)
 class Objection:
-    """Something in a search space that only the study's owner may say.
+    """A part of a search space that only the study's owner may say.
 
     Args:
         path: Keys that lead to it, from the top of the file.
         what: Text that was found: ``"trust_remote_code: true"``.
-        reason: Why it is the owner's alone: ``"loads code"``.
+        reason: Reason why it is the owner's alone: ``"loads code"``.
         at_key: Whether the key itself is objected to, not its value.
     """
 

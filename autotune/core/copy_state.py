@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CopyState:
-    """How far the copies of a study's ledger are behind it.
+    """The distance of the copies of a study's ledger behind it.
 
     Args:
         generation: Number of the newest copy; 0 without one.

@@ -18,7 +18,7 @@ class Deadlines(Section):
     Args:
         startup_s: Longest time from the launch to the first answer.
         measure_s: Warm-up and load together.
-        stop_s: Between asking a process to end and killing it.
+        stop_s: Time between asking a process to end and killing it.
     """
 
     title: ClassVar[str] = "deadlines"

@@ -206,7 +206,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Level:
+class MetricLevel:
     """A metric of one configuration by its launches that count: a mixture over the spread between launches.
 
     Args:
@@ -230,7 +230,7 @@ class Level:
     known: bool
 
     @property
-    def plain(self) -> Level:
+    def plain(self) -> MetricLevel:
         """The level on the scale of its values."""
         if not self.logarithm:
             return self
@@ -239,7 +239,7 @@ class Level:
         return replace(self, means=means, variances=self.variances * value**2, logarithm=False)
 
 
-def improvement(later: Level, earlier: Level) -> Improvement:
+def improvement(later: MetricLevel, earlier: MetricLevel) -> Improvement:
     """Return by how much one level is better than another one, of another study, with a 95 % interval.
 
     The two are independent: each has the spread between launches of its own study, and the difference is
@@ -259,7 +259,7 @@ def improvement(later: Level, earlier: Level) -> Improvement:
 
 
 class Decision:
-    """Which configuration to recommend, by all measurements and what a model predicts.
+    """The configuration to recommend, by all measurements and what a model predicts.
 
     Args:
         trials: All trials of the study.
@@ -405,7 +405,7 @@ class Decision:
         names = [*(goal.metric for goal in self.objective.goals), *(limit.metric for limit in self.limits)]
         return (*self.goals, *self.excesses)[names.index(metric)] if metric in names else None
 
-    def level(self, contender: Contender, goal: Goal) -> Level | None:
+    def level(self, contender: Contender, goal: Goal) -> MetricLevel | None:
         """Return a metric of a configuration as its launches that count have it.
 
         Args:
@@ -426,7 +426,7 @@ class Decision:
         weights: Array = np.bincount(inverse, quantity.weights, len(spreads)).astype(float)
         means, variances = _weighed(spreads, values, errors)
         known = any(len(c.trials) > 1 for c in self.contenders) or bool(np.isfinite(errors).all())
-        return Level(
+        return MetricLevel(
             weights, means, variances, estimate, quantity.logarithm, goal.maximize, len(values), known
         )  # fmt: skip
 
@@ -681,7 +681,7 @@ def posterior(
     Args:
         values: Values of the launches of each of ``n`` configurations, at least one each.
         errors: Variances of their own errors, as ``values``; nan where unknown.
-        means: Predicted from all other configurations, shape ``n``; nan where nothing predicts: such a
+        means: Predictions from all other configurations, shape ``n``; nan where nothing predicts: such a
             configuration is expected to be like the others without a prediction, with an unknown mean.
         variances: Variances of the predictions, shape ``n``.
         logarithm: Whether values are logarithms.

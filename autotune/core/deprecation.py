@@ -10,7 +10,7 @@ KEPT = 2
 
 
 class ExperimentalWarning(FutureWarning):
-    """Says that a name of :mod:`autotune.experimental` may change in any release."""
+    """A warning that a name of :mod:`autotune.experimental` may change in any release."""
 
 
 def warn_deprecated(what: str, instead: str, since: str) -> None:

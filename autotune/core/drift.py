@@ -73,7 +73,7 @@ def find_drift(trials: Sequence[Trial], metric: str, default: Config) -> Drift |
 
     Args:
         trials: Trials of the study. Confirmations do not count: they come together at the end.
-        metric: Positive where it was measured.
+        metric: Name of a metric that is positive where it was measured.
         default: The default configuration.
     """
     if not any(t.suggestion.reason is Reason.WATCH for t in trials):
@@ -114,7 +114,7 @@ def with_drift(history: Sequence[Trial], objective: Objective, space: Space) -> 
     Args:
         history: Finished trials.
         objective: Its goals and limits are what an engine models.
-        space: Gives the default configuration.
+        space: Space with the default configuration.
     """
     watch = Reason.WATCH
     if not any(t.suggestion.reason is watch for t in history):

@@ -21,7 +21,7 @@ from autotune.core.nesting import MOST_LEVELS, TOO_DEEP, nests_too_deep
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Describe an OpenAI-compatible HTTP endpoint that is ready.
+    """An OpenAI-compatible HTTP endpoint that is ready.
 
     Args:
         url: Scheme, host and port, without a path: ``http://127.0.0.1:8000``.
@@ -171,7 +171,7 @@ def seconds_to_wait(header: str | None) -> float | None:
 
 
 class Refused(Exception):
-    """A server gave no usable answer.
+    """A server's answer that is not usable.
 
     Args:
         status: HTTP status; 0 where there was no answer at all.

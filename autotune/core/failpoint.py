@@ -18,7 +18,7 @@ _HANG_S = 3600.0  # longer than any deadline a test waits for
 
 
 class FailpointError(OSError):
-    """Stand for an input/output error at a failpoint."""
+    """An input/output error at a failpoint."""
 
 
 def failpoint(name: str) -> bool:

@@ -76,7 +76,7 @@ def fold(
 
     Args:
         root: Root of the tree.
-        rule: Takes a node and what was found for its children, in their order.
+        rule: Function of a node and what was found for its children, in their order.
         done: Results for other trees that share nodes with this one; it is added to. Without it what
             was found for a node is dropped after its last use: it may be a large array.
     """

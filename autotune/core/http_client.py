@@ -46,7 +46,7 @@ class HttpAnswer:
 
 
 class _Silent(Exception):
-    """The connection ended without a byte of an answer."""
+    """The end of a connection without a byte of an answer."""
 
 
 class HttpConnection:

@@ -18,7 +18,7 @@ _HEAD, _SIZED, _CHUNK_SIZE, _CHUNK, _CHUNK_END, _TRAILER, _TO_THE_END, _DONE = r
 
 
 class BadResponse(Exception):
-    """What came is no HTTP response, for this reason."""
+    """Bytes that are no HTTP response, for this reason."""
 
 
 def packed_as(headers: Mapping[str, str]) -> str:
@@ -35,7 +35,7 @@ def packed_as(headers: Mapping[str, str]) -> str:
 
 
 class ResponseReader:
-    """Take bytes, give those of the body.
+    """A parser of one response: bytes go in, those of the body come out.
 
     Attributes:
         status: 0 until the head is there.

@@ -12,7 +12,7 @@ from autotune.errors import SpecError, did_you_mean
 
 
 class Kind:
-    """How the value of a key is read, and written back as plain JSON data."""
+    """The way to read the value of a key, and to write it back as plain JSON data."""
 
     def read(self, value: object, name: str) -> Any:
         """Return the typed value.
@@ -211,7 +211,7 @@ class Word(Choice):
 
 @dataclass(frozen=True)
 class Flag(Kind):
-    """True or false."""
+    """A truth value: ``true`` or ``false``."""
 
     def read(self, value: object, name: str) -> bool:
         """Return the truth value, of a text too."""

@@ -56,8 +56,8 @@ class MeasuredRow:
     Args:
         config: Values of the active parameters.
         metrics: Estimates by name; empty for a failure.
-        cause: Why there are none; ``None`` for a measurement.
-        replicate: Counted from 1 within the configuration.
+        cause: Reason why there are none; ``None`` for a measurement.
+        replicate: Number within the configuration, counted from 1.
         facts: Other columns, as text.
     """
 
@@ -90,7 +90,7 @@ class MeasuredTable:
 
     @cached_property
     def by_config(self) -> dict[str, list[MeasuredRow]]:
-        """Rows of each configuration by its key, those lost to the world left out."""
+        """Rows of each configuration by its key, those lost to environment faults left out."""
         found: dict[str, list[MeasuredRow]] = {}
         for row in self.rows:
             if row.cause is None or row.cause.configuration_at_fault:

@@ -97,7 +97,7 @@ class Estimate:
         Formula: sem = standard deviation / sqrt(samples).
 
         Args:
-            samples: At least one, within :data:`LARGEST`.
+            samples: Values, one or more, within :data:`LARGEST`.
             unit: Unit of the samples.
         """
         n = len(samples)
@@ -280,7 +280,8 @@ def in_unit_of(metric: str, estimate: Estimate, declared: str = "") -> Estimate:
 
     Args:
         metric: A metric of this package has a unit of its own; any other has the dimension of ``declared``.
-        estimate: Without a unit (``1``) it is in ``declared``, or else in the metric's base unit.
+        estimate: Estimate to convert; without a unit (``1``) it is in ``declared``, or else in the metric's
+            base unit.
         declared: Unit that the user says the metric has; empty where nothing is said.
 
     Raises:
@@ -310,10 +311,10 @@ def in_unit_of(metric: str, estimate: Estimate, declared: str = "") -> Estimate:
 
 
 class Cause(StrEnum):
-    """Name why an attempt gave no usable measurement.
+    """The cause for which an attempt gave no usable measurement.
 
-    The first family is the configuration's fault: it makes the trial INFEASIBLE and teaches the
-    feasibility model. The second is the world's: the attempt FAILED and is tried again elsewhere.
+    The first family, configuration faults, makes the trial INFEASIBLE and teaches the feasibility model.
+    The second, environment faults: the attempt FAILED and is tried again elsewhere.
     The third is a mistake that the study's owner must mend (``owner_mistake``): it ends the study.
     The attempt FAILED, is not tried again and teaches nothing.
     """
@@ -407,10 +408,10 @@ INFEASIBLE = "autotune: infeasible:"
 
 
 class Infeasible(Exception):
-    """Raise it in a tuned function where a configuration cannot work: an answer, not a mistake.
+    """An answer, not a mistake: a tuned function raises it where a configuration cannot work.
 
     Args:
-        message: Why, for a person.
+        message: Reason, for a person.
         cause: A cause that is the configuration's fault, such as ``rejected_flags``.
 
     Raises:
@@ -465,12 +466,12 @@ alone; and what it lacks of what was asked for, precision or a steady state, be 
 @check_class()
 @dataclass(frozen=True, repr=False)
 class Measurement:
-    """Everything measured for one attempt, before any objective is applied.
+    """All numbers of one attempt, before any objective is applied.
 
     Args:
         metrics: Estimates by metric name with its statistic as suffix (``ttft.p99``), each held in the base
             unit of its metric. One that has another dimension than its metric stays as it is.
-        failure: Why there are no usable metrics; ``None`` for a valid measurement.
+        failure: Reason why there are no usable metrics; ``None`` for a valid measurement.
         facts: Versions, hardware, the exact command, counts: plain JSON data.
         started_ns: Wall clock at the start, integer nanoseconds since the epoch.
         ended_ns: The same at the end.

@@ -26,7 +26,7 @@ STATISTICS = ("mean", "p50", "p95", "p99")
 
 @dataclass(frozen=True, slots=True)
 class MetricInfo:
-    """Describe one metric.
+    """A metric: its name, unit and direction.
 
     Args:
         name: Name with its statistic where it has one: ``ttft.p99``.

@@ -62,7 +62,7 @@ def comparable(
 
     Args:
         measurement: Measurement of one attempt.
-        in_units: Converts metrics; raises :class:`UnitError` for a unit of another dimension.
+        in_units: Function that converts metrics; raises :class:`UnitError` for a unit of another dimension.
     """
     try:
         return replace(measurement, metrics=in_units(measurement.metrics))

@@ -33,7 +33,7 @@ _VALUES = (
 
 @dataclass(frozen=True)
 class ModuleSource:
-    """What the source of a module says.
+    """The facts of a module that its source says.
 
     Args:
         tree: Its syntax tree.

@@ -47,7 +47,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Goal:
-    """Name one metric and the direction in which it is better.
+    """One metric and the direction in which it is better.
 
     Args:
         metric: Name with its statistic as suffix: ``ttft.p99``.
@@ -72,7 +72,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Limit:
-    """Bound a measured metric.
+    """A bound on a measured metric.
 
     Args:
         metric: Name with its statistic as suffix.

@@ -40,7 +40,7 @@ def _labels(raw: object, name: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Rules(Section):
-    """Bind attempts to nodes.
+    """Demands on the nodes of attempts.
 
     Args:
         exclusive: ``node`` keeps the nodes of every attempt to itself, ``none`` lets them be shared, ``auto``

@@ -25,7 +25,7 @@ class Contender:
 
     Args:
         trials: Its completed trials in number order.
-        metrics: Pooled over the launches that count.
+        metrics: Estimates by metric, pooled over the launches that count.
         outcome: The objective applied to ``metrics``.
         launches: Number of trials that ``metrics`` are pooled over.
         confirmed: Whether those are fresh launches made to confirm it.

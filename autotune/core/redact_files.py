@@ -38,7 +38,7 @@ _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class _TooLate(Exception):
-    """The deadline has passed."""
+    """A deadline that has passed."""
 
 
 def redact_folder(folder: Path, live: Collection[str] = (), deadline_s: float = DEADLINE_S) -> list[str]:
@@ -81,7 +81,7 @@ def redact_file(path: Path, *, in_place: bool = False) -> bool:
 
     Args:
         path: Path of the file.
-        in_place: Whoever has it open to append goes on behind the new end.
+        in_place: Whether whoever has it open to append goes on behind the new end.
     """
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

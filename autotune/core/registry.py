@@ -43,7 +43,7 @@ class PlugIn:
 
 
 class Registry:
-    """Map names to lazily imported objects.
+    """A mapping of names to lazily imported objects.
 
     Args:
         kind: Kind of the names, for messages: ``"system"``.
@@ -141,7 +141,7 @@ class Registry:
 
         Args:
             name: Name of the part that works.
-            work: Asks the part for something.
+            work: Function that asks the part for something.
 
         Raises:
             EnvironmentProblem: The part is a plug-in and raised what is no error of ours.

@@ -32,7 +32,7 @@ def is_malformed(error: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Describe one request.
+    """One request.
 
     Args:
         id: Unique within a run.
@@ -64,7 +64,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """Record when the tokens of one request arrived.
+    """The times at which the tokens of one request arrived.
 
     Args:
         id: Id of the request.

@@ -36,7 +36,7 @@ class Span:
 
     Args:
         start: Offset of its first byte.
-        end: Behind its last byte.
+        end: Place behind its last byte.
         tail: Bytes it may go on with, where it ends with the bytes at hand.
     """
 
@@ -50,8 +50,9 @@ class _Form:
     """A form that secrets have.
 
     Args:
-        needles: Without any of which there is none; where they are left out, the head itself is as fast.
-        head: Up to the secret's first byte, or with the literal that it begins with.
+        needles: Texts without any of which there is none; where they are left out, the head itself is as
+            fast.
+        head: Pattern up to the secret's first byte, or with the literal that it begins with.
         tail: The rest of it.
         whole: Whether what the head matched is part of the secret.
         lower: Whether the head is looked for in lower case.

@@ -16,7 +16,7 @@ MOST_LAUNCHES = 16
 
 @dataclass(frozen=True)
 class Settlement:
-    """What would tell what a verdict leaves open.
+    """The measurements that would tell what a verdict leaves open.
 
     Args:
         effect: Effect of the launches, as the end of a sentence that begins with them.

@@ -13,8 +13,8 @@ import numpy as np
 
 from autotune.core import allowed
 from autotune.core.arguments import check_arguments, read_count, read_entries
+from autotune.core.constraint_graph import ConstraintGraph
 from autotune.core.cycles import cycle_of
-from autotune.core.elimination import Elimination
 from autotune.core.expression import Expression
 from autotune.core.front_doors import READERS
 from autotune.core.html import html_table, short
@@ -290,23 +290,23 @@ class Space:
         if self.configurations is None:
             prices = {i: np.where(np.arange(len(p.levels)) == p.level_of(p.fallback), 0.0, stated[i])
                       for i, p in enumerate(self.parameters)}  # fmt: skip
-            found = self.elimination.nearest(row, prices)
-            if found is not None and allowed.keeps_residual(self.elimination, found[None])[0]:
+            found = self.constraint_graph.nearest(row, prices)
+            if found is not None and allowed.keeps_residual(self.constraint_graph, found[None])[0]:
                 return self.as_table(found[None]).config(0)
         table = self.table() or self.as_table(self.draw(4096, np.random.default_rng(0)))
         if not len(table):
-            raise SpecError(allowed.why_empty(self.elimination, self.constraints), path=("constraints",))
+            raise SpecError(allowed.why_empty(self.constraint_graph, self.constraints), path=("constraints",))
         return table.config(int(np.argmin((table.indices != row) @ stated)))
 
     @cached_property
-    def elimination(self) -> Elimination:
+    def constraint_graph(self) -> ConstraintGraph:
         """What counts, draws and completes rows; it does not know :attr:`configurations`."""
-        return Elimination(self.parameters, self.constraint_expressions)
+        return ConstraintGraph(self.parameters, self.constraint_expressions)
 
     @cached_property
     def _full_table(self) -> Table | None:
         if self.configurations is None:
-            rows = allowed.enumerate_rows(self.elimination, TABLE_LIMIT)
+            rows = allowed.enumerate_rows(self.constraint_graph, TABLE_LIMIT)
             return None if rows is None else self.as_table(rows)
         return self.as_table(self._listed_rows)
 
@@ -329,7 +329,7 @@ class Space:
         if limit <= TABLE_LIMIT or self.configurations is not None:
             full = self._full_table
             return full if full is not None and (len(full) <= limit or self.configurations) else None
-        rows = allowed.enumerate_rows(self.elimination, limit)
+        rows = allowed.enumerate_rows(self.constraint_graph, limit)
         return None if rows is None else self.as_table(rows)
 
     @check_arguments()
@@ -346,12 +346,12 @@ class Space:
 
     @cached_property
     def _count(self) -> allowed.Count:
-        return allowed.count(self.elimination)
+        return allowed.count(self.constraint_graph)
 
     def excluded(self) -> list[float]:
         """Return the share of configurations that each constraint alone excludes, in [0, 1]."""
-        alone = [Elimination(self.parameters, part) for part in ((), *zip(self.constraint_expressions))]
-        total, *kept = (allowed.count(elimination).value for elimination in alone)
+        alone = [ConstraintGraph(self.parameters, part) for part in ((), *zip(self.constraint_expressions))]
+        total, *kept = (allowed.count(constraint_graph).value for constraint_graph in alone)
         return [1.0 - value / total for value in kept]
 
     @check_arguments()
@@ -363,7 +363,7 @@ class Space:
         read_count(n, "n", most=_MOST_DRAWN)
         if self.configurations is not None:
             return self._listed_rows[rng.integers(0, len(self._listed_rows), n)]
-        return allowed.draw_rows(self.elimination, n, rng)
+        return allowed.draw_rows(self.constraint_graph, n, rng)
 
     @check_arguments()
     def sample(self, n: int, rng: np.random.Generator) -> list[Config]:
@@ -380,7 +380,7 @@ class Space:
             _, first = np.unique(rows, axis=0, return_index=True)
             chosen = rows[np.sort(first)[:n]]
         if not len(chosen):
-            raise SpecError(allowed.why_empty(self.elimination, self.constraints), path=("constraints",))
+            raise SpecError(allowed.why_empty(self.constraint_graph, self.constraints), path=("constraints",))
         return self.as_table(chosen).configs(np.resize(np.arange(len(chosen)), n))
 
     @check_arguments("config")
@@ -398,7 +398,7 @@ class Space:
             distance = (self._listed_rows != start).sum(axis=1)
             rows = self._listed_rows[distance == distance[distance > 0].min(initial=len(self))]
         else:
-            rows = allowed.neighbour_rows(self.elimination, start)
+            rows = allowed.neighbour_rows(self.constraint_graph, start)
         return self.as_table(rows).configs(range(len(rows)))
 
     @cached_property

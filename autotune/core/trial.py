@@ -27,7 +27,7 @@ def config_key(config: Mapping[str, Value]) -> str:
 
 
 class TrialState(StrEnum):
-    """Name where a trial stands."""
+    """The state of a trial."""
 
     WAITING = "WAITING"
     RUNNING = "RUNNING"
@@ -43,7 +43,7 @@ class TrialState(StrEnum):
 
 
 class Reason(StrEnum):
-    """Name why an engine proposed a configuration."""
+    """The reason why an engine proposed a configuration."""
 
     DEFAULT = "default"
     START = "start"
@@ -79,7 +79,7 @@ class Suggestion:
 
     Args:
         config: Values of all active parameters.
-        reason: Why it was chosen.
+        reason: Reason why it was chosen.
         engine: Name of the engine, with the version of its method.
         predicted: Expected metrics, ``sem`` being the predictive standard deviation; may be empty.
         p_feasible: Predicted probability of a usable measurement within all limits, in [0, 1].
@@ -131,7 +131,7 @@ class Trial:
     """A trial as the ledger knows it.
 
     Args:
-        number: Counted from 0 within the study.
+        number: Number within the study, counted from 0.
         suggestion: Configuration with the reason of its proposal.
         state: State of the trial.
         attempts: Executions so far, the one in flight included.

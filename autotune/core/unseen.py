@@ -72,7 +72,7 @@ def without_unseen(data: bytes) -> tuple[bytes, Callable[[int], int]]:
 
 
 class _Places:
-    """Where the bytes of a copy lie in the data that it was made of, worked out when it is first asked."""
+    """The places of a copy's bytes in the data that it was made of, worked out when first asked."""
 
     def __init__(self, data: bytes, left_out: re.Pattern[bytes]) -> None:
         self._data, self._left_out = data, left_out

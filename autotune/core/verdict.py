@@ -31,7 +31,7 @@ Kind = Literal[
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a study found.
+    """A verdict on a study: whether a configuration is better than the default and keeps the limits.
 
     Args:
         kind: ``undecided`` (the study runs, or nothing was measured yet), ``better``, ``tie`` (the interval

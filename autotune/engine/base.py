@@ -23,13 +23,13 @@ Array: TypeAlias = npt.NDArray[np.float64]
 
 
 class Engine(Protocol):
-    """Propose configurations.
+    """An optimizer that proposes configurations.
 
     An engine keeps nothing between calls: equal arguments give equal suggestions, so that a resumed study
     proposes what the uninterrupted one would have.
 
     Attributes:
-        name: With the version of its method: results of another version are not mixed up.
+        name: Name with the version of its method: results of another version are not mixed up.
     """
 
     name: str
@@ -94,7 +94,7 @@ class QuestionEngine(ABC):
 
 @runtime_checkable
 class ModelBased(Engine, Protocol):
-    """Give an account of a model as well. Engines without one leave these methods out."""
+    """An engine that gives an account of a model as well. Engines without one leave these methods out."""
 
     def assess(
         self, space: Space, objective: Objective, history: Sequence[Trial], seed: int
@@ -121,7 +121,7 @@ class ModelBased(Engine, Protocol):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is expected of a configuration, on the scale of its metric's model.
+    """The expectation of a configuration, on the scale of its metric's model.
 
     Args:
         mean: Expected noise-free value.
@@ -135,12 +135,12 @@ class Prediction:
 
 
 class Posterior(Protocol):
-    """What a model believes of every metric over the whole space.
+    """The posterior of every metric over the whole space.
 
     Values of a metric are in its base unit or, where :attr:`logarithm` says so, natural logarithms of that.
 
     Attributes:
-        logarithm: By modelled metric whether its values are logarithms.
+        logarithm: Whether the values of each modelled metric are logarithms, by metric.
     """
 
     logarithm: Mapping[str, bool]

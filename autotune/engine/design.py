@@ -60,8 +60,8 @@ def sobol_configs(space: Space, seed: int) -> Iterator[Config]:
         wanted = np.minimum((points * counts).astype(np.int32), np.array(counts, np.int32) - 1)
         table = space.table()
         return iter(()) if table is None else _nearest(space, table, wanted[:_PROJECTED])
-    rows = space.elimination.rows(points)
-    rows = rows[keeps_residual(space.elimination, rows)]
+    rows = space.constraint_graph.rows(points)
+    rows = rows[keeps_residual(space.constraint_graph, rows)]
     return map(space.as_table(rows).config, range(len(rows)))  # few are looked at, and each costs
 
 

@@ -15,7 +15,7 @@ from autotune.engine.untried import tried_keys
 
 @dataclass(frozen=True)
 class Question:
-    """What is known at one moment of a study.
+    """The knowledge of a study at one moment.
 
     Args:
         space: The search space.

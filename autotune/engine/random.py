@@ -11,7 +11,7 @@ from autotune.engine.untried import random_untried
 
 
 class RandomEngine(QuestionEngine):
-    """Propose the default configuration, then untried ones uniformly at random."""
+    """Random search: the default configuration, then untried ones uniformly at random."""
 
     name = "random/2"
 

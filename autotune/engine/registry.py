@@ -107,11 +107,11 @@ def read_engine(
 
 
 class MissingEngine(QuestionEngine):
-    """Stands for the engine of a stored study that is not installed here: what was measured can be read.
+    """A stand-in for the engine of a stored study that is not installed here: measurements can be read.
 
     Args:
         name: Its name.
-        error: Why it cannot be had.
+        error: Reason why it cannot be had.
     """
 
     def __init__(self, name: str, error: AutotuneError) -> None:

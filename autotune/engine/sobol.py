@@ -9,7 +9,7 @@ from autotune.engine.question import Question
 
 
 class SobolEngine(QuestionEngine):
-    """Propose the default configuration, then a scrambled Sobol sequence, then random ones."""
+    """A scrambled Sobol sequence after the default configuration, then random configurations."""
 
     name = "sobol/1"
 

@@ -55,7 +55,7 @@ def mask_files(folder: Path, live: Collection[str] = ()) -> None:
 
 
 class _Masker:
-    """Mask folders one after the other in a thread that ends when there are none."""
+    """A masker of folders, one after the other, in a thread that ends when there are none."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -17,18 +17,18 @@ SLACK_S = 60.0
 
 @dataclass(frozen=True)
 class Job:
-    """Describe one attempt completely, as plain data that travels to any node.
+    """A complete description of one attempt, as plain data that travels to any node.
 
     Args:
         study: Name of the study.
         trial: Number of the trial.
-        attempt: Counted from 1 within the trial.
+        attempt: Number within the trial, counted from 1.
         config: Values of all active parameters.
         system: The study file's ``system`` section, ``use`` included.
         workload: The study file's ``workload`` section.
         goal: Metric whose interval ends the run when it is narrow enough.
         scratch: Absolute path of this attempt's folder on the node; its files stay as artifacts.
-        deadlines: Per phase.
+        deadlines: Deadline of each phase.
         resources: ``{"cpus": float, "gpus": float}`` that this configuration needs.
         price: Price of these resources per hour, in the user's currency; ``None`` if it is not known.
         limits: ``[metric, "<=" or ">=", bound]`` of the objective in base units, those relative to the
@@ -38,7 +38,7 @@ class Job:
         launch_key: Equal for attempts that one launched process can serve, one after the other; empty where
             every attempt launches its own.
         fresh: Whether this one must launch its own all the same.
-        avoid: Names of nodes on which the world failed this trial; others are preferred.
+        avoid: Names of nodes on which this trial met environment faults; others are preferred.
     """
 
     study: str
@@ -171,7 +171,7 @@ class Shared(Protocol):
 
 
 class ShareOfNodes(Protocol):
-    """What a study has of nodes that several studies share; as text, for people."""
+    """The share that a study has of nodes that several studies share; as text, for people."""
 
     def to_dict(self) -> dict[str, object]:
         """Return plain data: nodes that it holds, its fair share, all nodes, who else shares them."""

@@ -57,7 +57,7 @@ class FunctionExecutor:
     Args:
         function: Function that is measured.
         units: Unit by metric of numbers that come without one.
-        parallel: Calls at once.
+        parallel: Number of calls at once.
         on_ray: Whether calls run as Ray tasks instead of threads of this process.
     """
 
@@ -205,11 +205,11 @@ class AsyncFunctionExecutor(FunctionExecutor):
     Args:
         function: Function that is measured; what it returns is awaited where it can be.
         units: Unit by metric of numbers that come without one.
-        parallel: Calls at once.
+        parallel: Number of calls at once.
         loop: Loop that runs them.
 
     Attributes:
-        tasks: Calls that have not ended, cancelled ones too.
+        tasks: Tasks of calls that have not ended, cancelled ones too.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Which nodes are trusted with attempts: one that the world keeps failing on is left alone for a while."""
+"""Which nodes are trusted with attempts: one with fault after fault is left alone for a while."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 QUARANTINE_AFTER = 3
-"""World failures in a row on a node before it is left alone: one or two happen to a good node."""
+"""Environment faults in a row on a node before it is left alone: one or two happen to a good node."""
 
 QUARANTINE_S = 600.0
 """First quarantine of a node; each further one is twice as long."""
@@ -18,6 +18,8 @@ QUARANTINE_MAX_S = 4 * 3600.0
 
 @dataclass
 class _Record:
+    """The environment faults of one node."""
+
     in_a_row: int = 0
     times: int = 0
     until: float = 0.0
@@ -25,7 +27,7 @@ class _Record:
 
 
 class NodeHealth:
-    """Count world failures by node.
+    """A count of environment faults by node.
 
     A bad node fails at once and is free again at once, so it would draw every retry to itself.
 
@@ -42,7 +44,7 @@ class NodeHealth:
         self._records.pop(node, None)
 
     def failed(self, node: str, why: str) -> bool:
-        """Note a failure of the world on a node; return whether the node is in quarantine from now on."""
+        """Note an environment fault on a node; return whether the node is in quarantine from now on."""
         record = self._records.setdefault(node, _Record())
         record.in_a_row += 1
         record.why = why

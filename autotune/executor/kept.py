@@ -20,8 +20,8 @@ class Kept:
 
     Args:
         key: Key by :meth:`autotune.systems.base.Reusable.launch_key` of its configuration.
-        process: Under its supervisor; ``None`` where nothing was launched.
-        driver: Connected to it.
+        process: Process under its supervisor; ``None`` where nothing was launched.
+        driver: Driver that is connected to it.
         log: Its output.
         argv: Its command.
         began: Trial and attempt that launched it.
@@ -71,7 +71,7 @@ class Kept:
 
 
 class Shelf:
-    """At most one process that is kept between the attempts of a worker."""
+    """A shelf for one process that is kept between the attempts of a worker."""
 
     def __init__(self) -> None:
         self._kept: Kept | None = None
@@ -84,7 +84,7 @@ class Shelf:
         """Return the process that was launched with this key; any other is stopped.
 
         Args:
-            key: Empty for an attempt that must start afresh.
+            key: Key of the process; empty for an attempt that must start afresh.
         """
         kept, self._kept = self._kept, None
         if kept is not None and not (key and kept.key == key and kept.is_alive()):

@@ -31,7 +31,7 @@ class _Worker:
     """A worker process and its job.
 
     Args:
-        process: It.
+        process: Worker process.
         job: Job that it runs now.
         stays: Whether it takes jobs one after the other, and keeps what they launched.
         killed_at: Time of its kill, having been told to end; ``None`` while it has not.

@@ -19,10 +19,10 @@ _ROUNDING = 1e-6  # shares such as 1/3 of an accelerator add up to a whole one
 
 @dataclass(frozen=True)
 class Node:
-    """Describe what a node has.
+    """The resources of a node.
 
     Args:
-        id: Unique for the life of the node.
+        id: Id, unique for the life of the node.
         name: Name for people; unique among the nodes of a cluster.
         cpus: CPUs of the whole node.
         gpus: GPUs of the whole node.
@@ -98,10 +98,11 @@ def place(
 
     Args:
         need: Need of the attempt.
-        nodes: Alive, and not in quarantine.
+        nodes: Nodes that are alive, and not in quarantine.
         running: Our attempts that are in flight.
         rules: Rules of the study file.
-        avoid: Names of nodes to be used only when no other has room: the world failed this trial there.
+        avoid: Names of nodes to be used only when no other has room: the trial met environment
+            faults there.
     """
     free = {node.id: [node.cpus - node.others_cpus, node.gpus - node.others_gpus] for node in nodes}
     attempts = dict.fromkeys(free, 0)
@@ -142,16 +143,16 @@ def place(
 def waits_elsewhere(
     need: Need, nodes: Sequence[Node], running: Iterable[Placed], rules: Rules, avoid: Collection[str]
 ) -> bool:
-    """Return whether an attempt had better wait for our own on nodes where the world has not failed it.
+    """Return whether an attempt had better wait for our own on nodes where it met no environment fault.
 
     Where no such node could hold it, or only once other jobs end, it goes where it failed before.
 
     Args:
         need: Need of the attempt.
-        nodes: Alive, and not in quarantine.
+        nodes: Nodes that are alive, and not in quarantine.
         running: Our attempts that are in flight, or about to be.
         rules: Rules of the study file.
-        avoid: Names of the nodes where the world failed it.
+        avoid: Names of the nodes where it met environment faults.
     """
     others = [node for node in nodes if node.name not in avoid]
     if not avoid or place(need, others, (), rules) is None:
@@ -192,7 +193,7 @@ def held(need: Need, nodes: Sequence[Node], rules: Rules) -> str:
 
     Args:
         need: Need of the attempt.
-        nodes: Alive, and not in quarantine.
+        nodes: Nodes that are alive, and not in quarantine.
         rules: Rules of the study file.
     """
     able = [node for node in nodes if admits(rules, node) and bundles_in(need, node)]

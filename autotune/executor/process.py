@@ -49,7 +49,7 @@ def depend_on_parent() -> None:
 
 
 class SupervisorLost(EnvironmentProblem):
-    """Report that a process was lost, or could not be started, through no fault of its own."""
+    """A process that was lost, or could not be started, through no fault of its own."""
 
 
 class SupervisedProcess:
@@ -57,11 +57,11 @@ class SupervisedProcess:
 
     Args:
         argv: Program and arguments.
-        env: Complete environment.
+        env: Whole environment.
         log: File that receives its output, appended.
         cwd: Working folder.
         mark: ``store/study/trial/attempt``, kept in the environment so that a sweep finds leftovers.
-        grace_s: Between TERM and KILL.
+        grace_s: Time between TERM and KILL.
         lease_s: Silence of this process, stopped or stuck, after which the supervisor ends the command.
 
     Raises:

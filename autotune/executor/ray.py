@@ -41,6 +41,8 @@ _NODE_LABEL = "ray.io/node-id"
 
 @dataclass
 class _Run:
+    """An attempt in flight, and where it was placed."""
+
     job: Job
     placed: Placed | None  # nothing is held for an attempt that was given up
     node: str
@@ -53,7 +55,7 @@ class RayExecutor:
 
     An attempt with accelerators gets a placement group of one bundle per pipeline stage, pinned to those
     nodes; without, it is a task pinned to its node. Nodes that join are used, nodes that leave are not waited
-    for, and a node on which the world keeps failing is left alone for a while.
+    for, and a node with one environment fault after the other is left alone for a while.
 
     Args:
         address: Address of a running cluster; ``None`` takes ``RAY_ADDRESS``, or starts one on this machine.

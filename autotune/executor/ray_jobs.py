@@ -53,7 +53,7 @@ class StudyJob:
 
     Args:
         id: Its id.
-        owner: Who submitted it.
+        owner: Name of whoever submitted it.
         study: Name of the study.
         live: Whether it waits or runs.
     """
@@ -137,7 +137,7 @@ class JobServer:
             folder: Folder whose files are there for every process of the job.
             variables: Variables of the environment; everybody can read them.
             metadata: Texts that are told of the job.
-            say: Takes a line that says what is waited for.
+            say: Callable that takes a line that says what is waited for.
 
         Raises:
             EnvironmentProblem: The head starts no jobs.

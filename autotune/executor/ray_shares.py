@@ -1,6 +1,6 @@
 """The studies of one Ray cluster share its nodes: an actor keeps the book, each driver speaks to it.
 
-The actor needs no CPU, outlives the drivers and keeps only what they say anew (:mod:`share_book`). While it
+The actor needs no CPU, outlives the drivers and keeps only what they say anew (:mod:`.share_book`). While it
 cannot be reached nothing is shared and nothing stops: each study takes the room that it finds.
 """
 
@@ -52,12 +52,16 @@ def slots_needed(need: Need, node: Node) -> int:
 
 @dataclass
 class _Offer:
+    """The slots of a node that are offered to this study, and since when."""
+
     slots: int
     since: float
 
 
 @dataclass
 class _Wish:
+    """The need of an attempt, when it was asked for, and the most such attempts at once."""
+
     need: Need
     asked: float = -math.inf
     most: int = 1

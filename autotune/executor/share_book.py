@@ -24,7 +24,7 @@ LISTEN_S = 2.0
 
 @dataclass(frozen=True)
 class Post:
-    """What a study says of itself.
+    """A study's account of itself.
 
     Args:
         study: Unique name of this run.
@@ -53,7 +53,7 @@ class Post:
 
 @dataclass(frozen=True)
 class Share:
-    """What a study may use now, and how that compares with the others.
+    """The nodes that a study may use now, and how that compares with the others.
 
     Args:
         offered: Slots beside those that it holds, by node.
@@ -91,6 +91,8 @@ class Share:
 
 @dataclass
 class _Entry:
+    """The post and the claim of one study, and until when they hold."""
+
     post: Post
     claim: Claim
     until: float

@@ -23,7 +23,7 @@ class SharedMemory:
     """Shared-memory segments that a tree of processes uses.
 
     Attributes:
-        inodes: Of each of them by path: another segment may get the name later.
+        inodes: Inode of each of them by path: another segment may get the name later.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class SharedMemory:
         """Find out which segments that appeared are the processes' own; return those found just now.
 
         Args:
-            processes: Gives the ids of the tree; called when a segment has appeared.
+            processes: Function that gives the ids of the tree; called when a segment has appeared.
         """
         now = _segments()
         appeared = {path for path, inode in now.items() if self._known.get(path) != inode}

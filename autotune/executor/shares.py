@@ -25,7 +25,7 @@ _DUE, _WITHIN, _BEYOND = range(3)  # ranks of who waits
 
 @dataclass(frozen=True)
 class Claim:
-    """What one study has of a cluster, and what it would take.
+    """The slots of a cluster that one study has, and those that it would take.
 
     Args:
         study: Unique name.

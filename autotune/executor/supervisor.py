@@ -152,7 +152,7 @@ def _launch(order: dict[str, Any], libc: ctypes.CDLL, status: int) -> subprocess
 
 
 class _Watch:
-    """Look after a running server until there is a reason to end it."""
+    """A watch over a running server until there is a reason to end it."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """One trial on one node: launch under the supervisor, wait until ready, measure, stop, report.
 
-Whatever a configuration or the world can do comes back as a :class:`Failure` with its cause; nothing is
+Whatever a configuration or its environment can do comes back as a :class:`Failure` with its cause; nothing is
 raised. ``python -m autotune.executor.worker JOB.json RESULT.json`` runs one job in a process of its own;
 without arguments it takes one after the other, and what they launched may stay (:mod:`.kept`).
 """
@@ -74,7 +74,7 @@ from autotune.systems.registry import SYSTEMS, build_system
 from autotune.systems.shortfall import shortfall
 
 if TYPE_CHECKING:
-    from autotune.measure.statistics.verdict import Measured
+    from autotune.measure.statistics.validity import Measured
 
 _ROOM = 1 << 18  # bytes kept for the result
 _DIAGNOSED_LINES = 1000  # looked at for the cause: servers of several processes bury it under tracebacks
@@ -93,8 +93,8 @@ def run_attempt(
 
     Args:
         job: Job to run; its scratch folder is created.
-        build: Builds the system from its section.
-        shelf: Keeps launched processes for later attempts; ``None`` to stop them.
+        build: Function that builds the system from its section.
+        shelf: Shelf of launched processes for later attempts; ``None`` to stop them.
     """
     started = time.time_ns()
     scratch = Path(job.scratch)
@@ -112,7 +112,7 @@ def run_attempt(
         failure = Failure(Cause.WORKER_LOST, str(error))
     except (EnvironmentProblem, SpecError) as error:
         cause = Cause.OWNER_MISTAKE
-        if isinstance(error.__cause__, OSError):  # the world's, met by a plug-in
+        if isinstance(error.__cause__, OSError):  # an environment fault, met by a plug-in
             cause = Cause.DISK_FULL if error.__cause__.errno in FULL else Cause.WORKER_LOST
         failure = Failure(cause, str(error))
     except OSError as error:
@@ -154,7 +154,7 @@ def _with_full_places(failure: Failure, scratch: Path) -> Failure:
 
 
 class _Unexplained(AttemptFailed):
-    """A process died before it was ready, with words that nobody recognizes."""
+    """The death of a process before it was ready, with words that nobody recognizes."""
 
 
 class _Attempt:
@@ -268,7 +268,7 @@ class _Attempt:
         return Kept(job.launch_key, process, driver, self.log, self.facts.get("argv", []), began)
 
     def doubted(self, error: AttemptFailed) -> AttemptFailed:
-        """Return a failure as the world's where others had used the process: one that is fresh tells more."""
+        """Reclassify as an environment fault if the process was reused; the retry starts a fresh one."""
         if not ("launched_by" in self.facts and error.failure.cause.configuration_at_fault):
             return error
         text = f"on a process that other trials had used: {error.failure.message}"

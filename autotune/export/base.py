@@ -26,7 +26,8 @@ class Export:
         header: Provenance, a line each: trial, confirmation, metrics, versions, hardware, workload.
         deployment: Command, variables and requests, secrets masked; ``None`` without a system.
         built: System of the study; ``None`` without one.
-        unknown: Why the system cannot be asked here, such as that it is not installed; empty where it can.
+        unknown: Reason why the system cannot be asked here, such as that it is not installed; empty where it
+            can.
         image: Container image to run; empty where none is known.
         image_note: Fact to be known of the image; empty where it is that of the measured version.
         gpus: GPUs of a server with this configuration.

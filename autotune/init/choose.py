@@ -31,7 +31,7 @@ class Candidate:
     """A system of the catalogue as a choice.
 
     Args:
-        narrow: Narrows its search space.
+        narrow: Function that narrows its search space.
         forms: Forms of models that it serves.
         why: Reason for choosing it, in a few words.
         install: Command that installs it.
@@ -126,8 +126,8 @@ class Choice:
     Args:
         proposal: Proposal for the one that is chosen.
         why: Reason for it.
-        others: Why each other one that could serve it here was not chosen, by name.
-        missing: Why each of the rest cannot serve it here, by name.
+        others: Reason why each other one that could serve it here was not chosen, by name.
+        missing: Reason why each of the rest cannot serve it here, by name.
     """
 
     proposal: Proposal

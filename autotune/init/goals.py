@@ -180,7 +180,7 @@ def _significant(number: float) -> float:
 
 @dataclass(frozen=True)
 class Spending:
-    """What a study may spend, and how a trial's time is made up.
+    """The budget of a study, and how a trial's time is made up.
 
     Args:
         trials: Trials to search with.

@@ -37,7 +37,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a machine has for serving models.
+    """The hardware of a machine for serving models.
 
     Args:
         cpu: Model of the processor.

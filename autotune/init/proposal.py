@@ -22,7 +22,7 @@ PLANNED = ("onnxruntime", "triton")
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for beside the model.
+    """The wishes of a user beside the model.
 
     Args:
         goal: Name of an objective of the catalogue.
@@ -45,7 +45,7 @@ class Row:
         name: Name of it.
         entry: Parameter as a study file has it.
         trades: Effects of a change of it, in the catalogue's words.
-        reason: Why these values.
+        reason: Reason for these values.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Row:
 
 @dataclass
 class Proposal:
-    """Collect what a study of one system on one machine should search.
+    """A proposal of what a study of one system on one machine should search.
 
     Args:
         fit: Model, machine and load.
@@ -118,7 +118,7 @@ class Proposal:
 
         Args:
             name: Name of it.
-            reason: Why these values.
+            reason: Reason for these values.
             **changes: Keys that differ from the catalogue's; ``None`` takes a key away.
         """
         if not self.has_flag(name):
@@ -142,7 +142,7 @@ class Proposal:
 
         Args:
             names: Names with commas between them; those that are not offered are passed over.
-            reason: Why.
+            reason: Reason.
         """
         found = [name for name in names.split(", ") if self._known.pop(name, None) is not None]
         if found:

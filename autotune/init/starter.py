@@ -23,7 +23,7 @@ _LONGEST_STEM = 40
 
 @dataclass(frozen=True)
 class Options(Request):
-    """What a user says beside the model.
+    """The wishes of a user beside the model.
 
     Args:
         system: System that is to serve it; empty where that is open.

@@ -18,7 +18,7 @@ _WIDTH = 100
 
 @dataclass(frozen=True)
 class Draft:
-    """Everything that a study file is written from.
+    """The contents that a study file is written from.
 
     Args:
         name: Name of the study.

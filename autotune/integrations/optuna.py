@@ -69,12 +69,12 @@ _CLASHES = 5  # proposals that another worker made at the same time
 
 @check_class("seed", "engine", "space")
 class AutotuneSampler(BaseSampler):
-    """Propose parameters by one of our engines.
+    """A sampler of Optuna that proposes by one of our engines.
 
     Args:
         seed: Seed of the engine; drawn anew where it is not given. Workers may share it.
-        constraints_func: Takes a trial that is over and returns its constraints, each kept where it is at
-            most 0; in Optuna 5 ``trial.set_constraint`` does without.
+        constraints_func: Function that takes a trial that is over and returns its constraints, each kept
+            where it is at most 0; in Optuna 5 ``trial.set_constraint`` does without.
         engine: Name of the engine, or its section of a study file.
         space: Space of ours, or its name such as ``vllm``, where it is known: its conditions, constraints,
             default and what it says of memory then hold from the first trial on. :func:`suggest` gives a

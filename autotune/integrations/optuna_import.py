@@ -18,7 +18,7 @@ from autotune.study.study import Study
 
 @dataclass
 class Imported:
-    """What became of the trials of a foreign study.
+    """The fate of the trials of a foreign study.
 
     Args:
         measured: Number of trials that were measured.

@@ -59,7 +59,7 @@ class TuneSpace:
         """Return a configuration of Tune's as ours; parameters that it leaves out take their defaults.
 
         Args:
-            point: Nested as the space is, or with keys such as ``model/lr``.
+            point: Values nested as the space is, or with keys such as ``model/lr``.
 
         Raises:
             SpecError: It is not in the space.

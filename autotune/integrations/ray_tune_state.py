@@ -151,7 +151,7 @@ def _trials(data: object, name: str) -> list[dict[str, Tree]]:
 
 @dataclass(frozen=True)
 class _Record:
-    """What :func:`record` writes."""
+    """The entries that :func:`record` writes."""
 
     suggestion: Suggestion
     state: TrialState
@@ -216,10 +216,10 @@ def _ended(data: object, name: str) -> list[str]:
 
 @dataclass(frozen=True)
 class State(Section):
-    """The state of a searcher as :meth:`AutotuneSearch.get_state` returns it, read as a whole.
+    """The state of a :class:`~autotune.integrations.ray_tune.AutotuneSearch`, as ``get_state`` returns it.
 
     Args:
-        metric: Metrics, ``mode`` and the like: see the arguments of :class:`AutotuneSearch`.
+        metric: Metrics, ``mode`` and the like: see the arguments of the searcher.
         trials: Trials as :func:`record` writes them.
         numbers: Numbers of these by the ids of Tune's.
         curves: Reported values by id, iteration and metric.
@@ -260,7 +260,7 @@ class State(Section):
         """Return a state, which shares nothing with what it is read from.
 
         Args:
-            state: State as :meth:`AutotuneSearch.get_state` returned it.
+            state: State as ``get_state`` of the searcher returned it.
             arguments: Arguments that stand for those that the state has not.
             space: Space that the searcher has already.
 

@@ -22,7 +22,7 @@ class CopyTag:
     """A copy of a study of a ledger.
 
     Args:
-        generation: Counted from 1 over all copies of the study.
+        generation: Number over all copies of the study, counted from 1.
         digest: BLAKE2b of the file, 16 bytes.
         size: Bytes of it.
         content: Digest of the study that is in it.

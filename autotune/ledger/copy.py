@@ -94,7 +94,7 @@ def _leaves(data: object) -> object:
 
 @dataclass(frozen=True)
 class Restored:
-    """What a copy brought back.
+    """The contents that a copy brought back.
 
     Args:
         study: The study, as the copy has it.
@@ -121,7 +121,7 @@ def restore(data: bytes, ledger: Path, accept: Callable[[StudyRow], None] = lamb
     Args:
         data: The copy.
         ledger: File of the ledger.
-        accept: Raises where another study was expected.
+        accept: Function that raises where another study was expected.
 
     Raises:
         DamagedCopyError: The copy is damaged.

@@ -71,9 +71,9 @@ class LedgerFile:
 
         Args:
             path: The file, or ``":memory:"``.
-            create: Make the file if it is not there.
-            read_only: Refuse writes.
-            salvage: Go on with a damaged ledger, leaving out the rows named in :attr:`damaged`.
+            create: Whether to make the file if it is not there.
+            read_only: Whether to refuse writes.
+            salvage: Whether to go on with a damaged ledger, leaving out the rows named in :attr:`damaged`.
             guarded: Notice at each commit that the file was deleted, moved, replaced or cut, and write it
                 anew from memory: for whoever runs a study.
 

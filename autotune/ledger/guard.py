@@ -26,7 +26,7 @@ _BESIDE = {"-wal": "its write-ahead log", "-shm": "the index of its write-ahead 
 
 
 class Guard:
-    """Knows the file that a connection writes, and the rows that it must have.
+    """A guard that knows the file a connection writes, and the rows that it must have.
 
     Args:
         path: The file.

@@ -32,7 +32,7 @@ def head_path(ledger: Path) -> Path:
 
 
 class Head:
-    """Write the witness of one ledger file. Readers use :func:`read_head`."""
+    """The writer of the witness of one ledger file. Readers use :func:`read_head`."""
 
     def __init__(self, ledger: Path) -> None:
         self._path = head_path(ledger)

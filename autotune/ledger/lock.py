@@ -83,7 +83,7 @@ def study_lock(ledger: Path, study: str, *, again: bool = True) -> Iterator[None
 
 
 class _HeldError(Exception):
-    """Says who holds a lock."""
+    """A lock held by another, with the name of its holder."""
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def kind_at(path: Path, mounts: str) -> str:
     """Return the kind of the mount that holds ``path``.
 
     Args:
-        path: Absolute, links resolved.
+        path: Absolute path, links resolved.
         mounts: The text of ``/proc/self/mountinfo``, later mounts last.
     """
     best, kind = -1, ""

@@ -39,7 +39,7 @@ _PAGE = 4096  # SQLite's default, which every ledger has
 
 @dataclass(frozen=True)
 class Salvaged:
-    """What was saved of a damaged ledger.
+    """The contents that were saved of a damaged ledger.
 
     Args:
         kept: Trials by study in the new ledger.

@@ -208,7 +208,7 @@ class Ledger(LedgerFile):
         Args:
             study: Name of the study.
             number: Number of the trial.
-            attempt: Counted from 1.
+            attempt: Number of the attempt, counted from 1.
             measurement: Outcome of it.
             state: State that the trial takes; WAITING puts it back to the queue for another attempt.
             node: Node on which it ran.

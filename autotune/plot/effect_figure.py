@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from autotune.analysis.effects import Effect, Level, Point
+from autotune.analysis.effects import Effect, EffectLevel, TrialPoint
 from autotune.analysis.effects import effect as effect_of
 from autotune.analysis.study_view import StudyView
 from autotune.core.arguments import check_arguments
@@ -191,10 +191,10 @@ def _points(found: Effect, across: ParameterAxis, axis: MetricAxis) -> list[Any]
     return traces
 
 
-def _of_trial(point: Point, across: ParameterAxis) -> str:
+def _of_trial(point: TrialPoint, across: ParameterAxis) -> str:
     return f"trial {point.trial}: {across.words(point.values[0])}"
 
 
-def _words(level: Level, across: ParameterAxis, axis: MetricAxis) -> str:
+def _words(level: EffectLevel, across: ParameterAxis, axis: MetricAxis) -> str:
     mean, low, high = (f"{value * axis.factor:.4g}" for value in (level.mean, level.low, level.high))
     return f"{axis.whole}{across.words(level.value)}: {mean} [{low}, {high}] {plain(axis.symbol)}"

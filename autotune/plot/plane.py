@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from autotune.analysis.trade_off import Plane, Point
+from autotune.analysis.trade_off import Plane, PlanePoint
 from autotune.plot import theme
 from autotune.plot.names import short_name, titled, upright, whole_name
 
@@ -21,7 +21,7 @@ def draw(view: StudyView, title: str, planes: Sequence[Plane], *, front: bool = 
     Args:
         view: The study.
         title: Title of the figure.
-        planes: At least one.
+        planes: Planes, one or more.
         front: Whether the front is drawn as a line.
     """
     columns = min(2, len(planes))
@@ -56,7 +56,7 @@ def _panel(
 
     _frame(figure, plane, where, x_factor, y_factor)
 
-    def add(points: Sequence[Point], name: str, **style: object) -> None:
+    def add(points: Sequence[PlanePoint], name: str, **style: object) -> None:
         if not points:
             return
         figure.add_scatter(

@@ -31,7 +31,7 @@ _HEIGHT = 480  # of a figure of one panel, pixels
 
 
 class Viewed(Protocol):
-    """Whatever has a view of a study, such as :class:`autotune.Study`."""
+    """An object with a view of a study, such as :class:`autotune.Study`."""
 
     @property
     def view(self) -> StudyView:

@@ -56,7 +56,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Column:
+class TrialColumn:
     """A column of the table of trials."""
 
     name: str
@@ -285,11 +285,18 @@ def warning_table(view: StudyView) -> Table | None:
     return Table(f"Warnings ({len(rows)})", ("trials", "warning"), rows, folded=True) if rows else None
 
 
-def trial_columns(view: StudyView) -> list[Column]:
+def trial_columns(view: StudyView) -> list[TrialColumn]:
     """Return the columns of the table of trials."""
-    parameters = [Column(name, _numeric(view, name)) for name in varying_parameters(view)]
-    metrics = [Column(_headed(view, name), True) for name in view.stated.metrics]
-    return [Column("#", True), Column("state"), *metrics, *parameters, Column("time", True), Column("note")]
+    parameters = [TrialColumn(name, _numeric(view, name)) for name in varying_parameters(view)]
+    metrics = [TrialColumn(_headed(view, name), True) for name in view.stated.metrics]
+    return [
+        TrialColumn("#", True),
+        TrialColumn("state"),
+        *metrics,
+        *parameters,
+        TrialColumn("time", True),
+        TrialColumn("note"),
+    ]
 
 
 def _numeric(view: StudyView, name: str) -> bool:

@@ -34,7 +34,7 @@ _HEIGHT = 24  # lines of a terminal
 
 
 class LiveView:
-    """Draw the study at the bottom of the terminal; messages scroll above it.
+    """A view at the bottom of the terminal; messages scroll above it.
 
     Args:
         stream: The terminal; standard output when not given.

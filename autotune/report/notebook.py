@@ -75,7 +75,7 @@ def in_notebook() -> bool:
 
 
 class NotebookView:
-    """Draw the study in one output of a notebook's cell, drawn anew as it goes on; see :class:`View`."""
+    """A view in one output of a notebook's cell, drawn anew as it goes on; see :class:`View`."""
 
     def __init__(self) -> None:
         self._display: Any = None

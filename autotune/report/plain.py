@@ -21,7 +21,7 @@ from autotune.report.view import Kind
 
 
 class Output:
-    """Write lines to a stream that may be closed under our feet, or may know few characters.
+    """A stream of lines that may be closed under our feet, or may know few characters.
 
     Args:
         stream: ``sys.stdout`` when not given.
@@ -44,7 +44,7 @@ class Output:
 
 
 class Changes:
-    """Find which trials have changed since the last look."""
+    """The trials that have changed since the last look."""
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[TrialState, int]] = {}
@@ -76,7 +76,7 @@ class _Lines:
 
 
 class PlainView(_Lines):
-    """Tell each event in one line of plain text.
+    """A view that tells each event in one line of plain text.
 
     Failures are told by :meth:`message`, in the words of whoever noticed them. Why there is no best so far is
     told when it is new.
@@ -170,7 +170,7 @@ def _no_best(view: StudyView) -> str:
 
 
 class JsonView(_Lines):
-    """Tell each event as one JSON object per line; the last one is the summary.
+    """A view that tells each event as one JSON object per line; the last one is the summary.
 
     Every object has ``event``: ``start``, ``trial`` (a new state of one trial), ``message`` or ``finish``
     (with the keys of :func:`autotune.report.summary.summary_json`).
@@ -212,7 +212,7 @@ class JsonView(_Lines):
 
 
 class QuietView(_Lines):
-    """Tell only the end, and on standard error what was lost on the way."""
+    """A view that tells only the end, and on standard error what was lost on the way."""
 
     def start(self, view: StudyView) -> None:
         """Show nothing."""

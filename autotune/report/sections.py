@@ -77,7 +77,7 @@ class Figure:
         title: Title.
         caption: Words on how it is to be read.
         json: Data and layout as JSON that may stand in a page; empty where there is nothing to see.
-        nothing: Why there is nothing to see.
+        nothing: Reason why there is nothing to see.
         again: Command that makes it where it was left out.
         height: Height in pixels.
         wide: Whether it has panels side by side, which a phone scrolls.
@@ -203,7 +203,7 @@ def _deploy(view: StudyView) -> list[str]:
 
 @dataclass
 class _Maker:
-    """Makes figures while there is time.
+    """A maker of figures while there is time.
 
     Args:
         view: The study.

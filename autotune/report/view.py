@@ -9,7 +9,7 @@ from autotune.analysis.study_view import StudyView
 
 
 class Kind(StrEnum):
-    """What a message is about."""
+    """The subject of a message."""
 
     NEWS = "news"
     """What happens; the end tells what came of it."""
@@ -18,7 +18,7 @@ class Kind(StrEnum):
 
 
 class View(Protocol):
-    """Show a study while it runs. No method raises when nobody is there to see it any more."""
+    """A study shown while it runs. No method raises when nobody is there to see it any more."""
 
     @property
     def closed(self) -> bool:

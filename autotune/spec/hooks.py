@@ -150,9 +150,9 @@ class Hooks(Section):
     """Receivers by event.
 
     Args:
-        trial: Told of each trial that is over.
-        end: Told once, when the run of the study ends, however it ends.
-        once: Told of the end of this run, and not kept.
+        trial: Receivers of each trial that is over.
+        end: Receivers of the end of the study's run, however it ends.
+        once: Receivers of the end of this run, which are not kept.
     """
 
     title: ClassVar[str] = "on"

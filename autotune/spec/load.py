@@ -258,7 +258,7 @@ def load_space(
 
     Args:
         name: A name or a path.
-        value_kind: Says by the ``system`` section how listed values of parameters are read.
+        value_kind: Function that says by the ``system`` section how listed values of parameters are read.
         trust_space: Whether the file may name others outside its own folder.
 
     Raises:

@@ -15,7 +15,8 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
 
     Args:
         document: Document that was read.
-        overrides: Such as ``budget.trials=30`` or ``parameters.threads={type: ordinal, values: [1, 2]}``.
+        overrides: Overrides such as ``budget.trials=30`` or ``parameters.threads={type: ordinal, values: [1,
+            2]}``.
 
     Raises:
         SpecError: One has no ``=``, leads through something that is no mapping, or its value is not YAML.

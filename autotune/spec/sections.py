@@ -88,7 +88,7 @@ _EXPRESSION = By(_expression, what="an expression over the parameters")
 
 @dataclass(frozen=True)
 class Resources(Rules):
-    """What a configuration needs, as expressions over the parameters, and what is asked of its nodes.
+    """The resources of a configuration, as expressions over the parameters, and demands on its nodes.
 
     Args:
         cpus: Processors; empty to leave it to the system, as with the others.

@@ -56,7 +56,7 @@ def review_space(
     Args:
         own: Data of the owner's file.
         base: The space, with the spaces that it starts from merged in.
-        review: Finds the objections.
+        review: Function that finds the objections.
         trust: Whether the owner takes the space's word for all of them.
 
     Returns:

@@ -74,7 +74,7 @@ def words_of(command: object) -> Iterator[Word]:
 
 
 class _Front:
-    """What stands before the program of a command: assignments, ``nice -n 5``, ``sudo -u me``."""
+    """The words before the program of a command: assignments, ``nice -n 5``, ``sudo -u me``."""
 
     def __init__(self) -> None:
         self._options: str | None = None  # of a program that starts another, those with a value

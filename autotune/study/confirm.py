@@ -34,7 +34,7 @@ def next_confirmation(
 
     Args:
         decision: Decision by all finished trials; it knows how many launches confirm a configuration.
-        space: Gives the default configuration.
+        space: Space with the default configuration.
         seed: Seed of the study: draws which side comes first.
         named: Keys of configurations that somebody asked to confirm, in place of what the decision would.
     """

@@ -39,7 +39,7 @@ from autotune.study.study import CALLED_BACK, Study, state_of
 from autotune.tracking.base import Mirror
 
 TOGETHER_S = 0.03
-"""Longest time in which trials are asked for before the first of them starts: a commit costs milliseconds."""
+"""Time window in which suggestions are collected into one commit, which costs milliseconds."""
 
 POLL_S = 0.25
 """Longest time between two looks at signals, deadlines and the screen."""
@@ -84,7 +84,7 @@ def _may_be_signalled(result: AttemptResult) -> bool:
 
 
 class Jobs(Protocol):
-    """What the trials of a study measure, as jobs: a system of a study file, or a Python function."""
+    """The jobs of a study's trials: they measure a system of a study file, or a Python function."""
 
     def resources(self, config: Config) -> dict[str, float]:
         """Return the resources that a configuration needs."""
@@ -390,7 +390,7 @@ class Driver:
                 self._start(trial)
             case scheduler.Ask():
                 self._ask()
-            case scheduler.Launch(suggestion):
+            case scheduler.Replicate(suggestion):
                 self.study.suggest(suggestion)
             case scheduler.Refuse(trial, shortage):
                 self._refuse(trial, shortage)
@@ -469,7 +469,7 @@ class Driver:
         self._nodes = tuple(self.executor.nodes())
 
     def _take(self, result: AttemptResult) -> None:
-        """Enter one result; a trial whose attempt the world failed goes back to the queue a few times."""
+        """Enter one result; a trial goes back to the queue after an environment fault, a few times."""
         study, number, attempt = result.key
         if self._running.pop((number, attempt), None) is None or study != self.study.name:
             self._take_stray(result)

@@ -46,7 +46,7 @@ class Chosen:
     Args:
         contender: Configuration with all that was measured of it.
         view: Study, with the limits that it was chosen under.
-        why: Why it was chosen, for people.
+        why: Reason why it was chosen, for people.
     """
 
     contender: Contender

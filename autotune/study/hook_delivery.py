@@ -30,7 +30,7 @@ _LOOK_S = 0.1  # between two looks whether a silent function has ended
 
 
 class NotDelivered(Exception):
-    """An event did not arrive.
+    """An event that did not arrive.
 
     Args:
         why: Words.

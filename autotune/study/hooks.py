@@ -166,7 +166,7 @@ class Told:
         study: The study.
         trial: Receivers of trials that are over.
         end: Receivers of the end.
-        say: Shows what was not delivered to the user.
+        say: Callable that shows the user what was not delivered.
     """
 
     study: Study
@@ -189,7 +189,7 @@ class Told:
         """Tell of the end of a run.
 
         Args:
-            view: Gives the study as it ended in a state; asked only where somebody is told.
+            view: Function that gives the study as it ended in a state; asked only where somebody is told.
             state: The state.
             report: Path of its report.
         """
@@ -231,7 +231,7 @@ def start_hooks(hooks: Hooks, study: Study, say: Callable[[str], object]) -> Tol
     Args:
         hooks: Hooks of its file.
         study: The study.
-        say: Shows what was not delivered to the user.
+        say: Callable that shows the user what was not delivered.
 
     Raises:
         EnvironmentProblem: A variable that one names is not set.

@@ -47,8 +47,8 @@ def named_files(
     Args:
         study: Path of the study file, which can be read.
         overrides: ``KEY=VALUE`` texts as if written in the file.
-        say: Takes a line about each word of a command that is or names a file which does not travel, and
-            about each file that does while its name sounds like a secret's.
+        say: Callable that takes a line about each word of a command that is or names a file which does not
+            travel, and about each file that does while its name sounds like a secret's.
 
     Raises:
         SpecError: A folder or a file is named that is too large to be sent, or a link to a Python file that

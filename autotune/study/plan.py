@@ -32,14 +32,14 @@ _SCRATCH = Path("SCRATCH")  # stands for the attempt's folder, which is made whe
 
 
 @dataclass(frozen=True)
-class Launch:
+class LaunchPreview:
     """Preview of what one configuration would launch.
 
     Args:
         config: Config of the trial.
         argv: The process, as a list of arguments; empty without a system.
         files: Configuration files beside it, by name.
-        problem: Why it would be refused before launching; empty if it would not.
+        problem: Reason why it would be refused before launching; empty if it would not.
     """
 
     config: Config
@@ -49,7 +49,7 @@ class Launch:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPreview:
     """Preview of what running a study file would do.
 
     Args:
@@ -72,8 +72,8 @@ class Plan:
     spec: StudyFile
     count: Count
     excluded: tuple[float, ...]
-    default: Launch
-    samples: tuple[Launch, ...]
+    default: LaunchPreview
+    samples: tuple[LaunchPreview, ...]
     restarts: Mapping[str, str]
     assumed_units: Mapping[str, str]
     measured: bool
@@ -122,7 +122,7 @@ class Plan:
 
 def make_plan(
     spec: StudyFile, store: Path, warnings: Sequence[str] = (), problems: Sequence[str] = ()
-) -> Plan:
+) -> StudyPreview:
     """Return the plan of a study file.
 
     Args:
@@ -136,7 +136,7 @@ def make_plan(
     default = spec.space.default_config
     others = [config for config in spec.space.sample(SAMPLES + 1, rng) if config != default][:SAMPLES]
     seconds, rests_on = _expected_seconds(spec, store)
-    return Plan(
+    return StudyPreview(
         spec=spec,
         count=spec.space.count(),
         excluded=tuple(spec.space.excluded()),
@@ -191,17 +191,17 @@ def _restarts(spec: StudyFile, system: System | None, configs: Sequence[Config])
     return found
 
 
-def _launch(spec: StudyFile, system: System | None, config: Config) -> Launch:
+def _launch(spec: StudyFile, system: System | None, config: Config) -> LaunchPreview:
     if system is None:
-        return Launch(config)
+        return LaunchPreview(config)
     values = launched_config(system, config, spec.space.derived)
     failure = system.check(values)
     if failure is not None:
-        return Launch(config, problem=f"{failure.cause.value}: {failure.message}")
+        return LaunchPreview(config, problem=f"{failure.cause.value}: {failure.message}")
     files = getattr(system, "files", None)
     command = system.command(values, _SCRATCH)
     argv = () if command is None else command.argv
-    return Launch(config, tuple(argv), files(values) if files is not None else None)
+    return LaunchPreview(config, tuple(argv), files(values) if files is not None else None)
 
 
 def opening_line(spec: StudyFile, store: Path) -> str:
@@ -296,7 +296,7 @@ def _earlier_measurements(spec: StudyFile, store: Path) -> tuple[list[float], li
     return own, others
 
 
-def plan_lines(plan: Plan) -> list[str]:
+def plan_lines(plan: StudyPreview) -> list[str]:
     """Return the plan as lines for people, as wide as the terminal where a command can be broken."""
     spec, space = plan.spec, plan.spec.space
     searched, confirmations = _trials(spec)
@@ -345,13 +345,13 @@ def plan_lines(plan: Plan) -> list[str]:
     return lines + (["", *_table(told)] if told else [])
 
 
-def _expected(plan: Plan) -> str:
+def _expected(plan: StudyPreview) -> str:
     """Return the expected time in words; one of which only the upper end is known is a bound."""
     low, high = plan.seconds
     return f"at most {show_seconds(high)}" if low == 0 < high else _range(low, high)
 
 
-def _system(plan: Plan) -> str:
+def _system(plan: StudyPreview) -> str:
     """Return the name of the system, and whether it is measured at all."""
     if plan.spec.system is None:
         return "none"

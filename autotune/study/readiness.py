@@ -36,7 +36,7 @@ _ACCELERATORS = ("nvidia*", "kfd", "accel*", "dri")  # of /dev; with one of them
 
 @dataclass(frozen=True)
 class Readiness:
-    """What keeps a study from running on this machine.
+    """The obstacles to running a study on this machine.
 
     Args:
         errors: Reasons why ``autotune run`` would end, the file's own mistakes first.
@@ -170,7 +170,7 @@ def _missing_libraries(spec: StudyFile) -> list[str]:
 
 @dataclass(frozen=True)
 class Refusals:
-    """What a system would refuse before launching it.
+    """The refusals of a system before launching it.
 
     Args:
         share: Share of the sampled configurations, in [0, 1].

@@ -29,7 +29,7 @@ _KEYS = ("schema", "study", "state", "best", "recommended", "default", "improvem
 @check_class()
 @dataclass(frozen=True, eq=False, repr=False)
 class StudyResult:
-    """What a study found, as it stood when it was asked.
+    """The result of a study, as it stood when it was asked.
 
     ``print(result)`` shows what `autotune best` shows. Nothing raises where nothing was found: what there
     is not is ``None`` or empty.
@@ -37,7 +37,8 @@ class StudyResult:
     Args:
         view: The study.
         deployment: Deployment of the best configuration; ``None`` for a Python function.
-        unknown: Why the deployment is not known here, such as a system that is not installed; mostly empty.
+        unknown: Reason why the deployment is not known here, such as a system that is not installed; mostly
+            empty.
     """
 
     view: StudyView

@@ -1,8 +1,8 @@
 """Retry policy for environment faults: back-off, avoidance of nodes, circuit breaker.
 
-The configuration's own failures never come here: they are answers. An attempt that the world failed is
-repeated after a pause that doubles, away from the nodes where it failed. When attempt after attempt fails on
-every node there is, the machines are ill and not the trials: the breaker opens and says what it counted.
+Configuration faults never come here: they are answers. An attempt with an environment fault is repeated after
+a pause that doubles, away from the nodes where it failed. When attempt after attempt fails on every node
+there is, the machines are ill and not the trials: the breaker opens and says what it counted.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from types import MappingProxyType
 from autotune.core.measurement import Failure
 
 MAX_ATTEMPTS = 3
-"""Attempts of a trial that the world, not the configuration, keeps failing."""
+"""Attempts of a trial that end with environment faults."""
 
 BREAKER = 5
-"""World failures in a row, on all nodes, before the study stops."""
+"""Environment faults in a row, on all nodes, before the study stops."""
 
 BACK_OFF_S = 1.0
 """Pause before the second attempt; it doubles with each further one."""
@@ -32,8 +32,8 @@ class TrialFaults:
     """Environment faults of one trial.
 
     Args:
-        count: Number of its attempts that the world failed.
-        nodes: Names of the nodes where it did.
+        count: Number of its attempts that ended with one.
+        nodes: Names of the nodes of those attempts.
         ready: Time before which it is not tried again, seconds.
     """
 
@@ -64,7 +64,7 @@ class Retries:
         return Retries(MappingProxyType(left))
 
     def failed(self, trial: int, node: str, failure: Failure, now: float) -> Retries:
-        """Return what is known once the world failed an attempt at the time ``now``, seconds."""
+        """Return what is known after an environment fault of an attempt at the time ``now``, seconds."""
         known = self.faults.get(trial, TrialFaults())
         nodes = known.nodes if not node or node in known.nodes else (*known.nodes, node)
         pause = min(BACK_OFF_S * 2**known.count, BACK_OFF_MAX_S)
@@ -74,7 +74,7 @@ class Retries:
         )
 
     def used_up(self, trial: int) -> bool:
-        """Return whether the world has failed a trial so often that it is given up."""
+        """Return whether a trial met so many environment faults that it is given up."""
         return trial in self.faults and self.faults[trial].count >= MAX_ATTEMPTS
 
     def resting(self, trial: int, now: float) -> bool:
@@ -82,7 +82,7 @@ class Retries:
         return trial in self.faults and now < self.faults[trial].ready
 
     def avoid(self, trial: int) -> list[str]:
-        """Return the names of the nodes where the world failed a trial."""
+        """Return the names of the nodes where a trial met environment faults."""
         return list(self.faults[trial].nodes) if trial in self.faults else []
 
     def open(self, nodes: Sequence[str]) -> str:

@@ -50,7 +50,7 @@ SAME_SIGNAL_S = 1.0
 
 
 class StopRequest(threading.Event):
-    """Set by the first signal.
+    """An event that the first signal sets.
 
     Attributes:
         at_once: Whether a signal raises KeyboardInterrupt besides: nothing is measured that must be put back.
@@ -112,17 +112,17 @@ def run_study(
         spec: The study file.
         store: Folder of the ledger and of what the trials leave.
         view: View on which progress is shown.
-        new: Start another study beside one of the same name.
-        widen: Go on with a study over another space if all it measured belongs to this one too.
-        local: Run attempts in child processes instead of on Ray.
-        tracking: Mirror the ledger to MLflow.
+        new: Whether to start another study beside one of the same name.
+        widen: Whether to go on with a study over another space if all it measured belongs to this one too.
+        local: Whether to run attempts in child processes instead of on Ray.
+        tracking: Whether to mirror the ledger to MLflow.
         named: Numbers of trials whose configurations are to be confirmed, in place of the best.
         options: Options of the command, for those that other commands print to go on with the study.
-        owner: Who submitted the study; empty where nobody did.
+        owner: Name of whoever submitted the study; empty where nobody did.
         file: File that the study was read from, where it was.
         stop: Request that signals set, of whoever has something to say after the run; else its own.
         prepared: Whether the caller has prepared the system and said what it should know.
-        make_executor: Builds the executor; for tests.
+        make_executor: Function that builds the executor; for tests.
 
     Raises:
         AutotuneError: The study cannot start, or the machine fails attempt after attempt.
@@ -313,7 +313,7 @@ def open_study(spec: StudyFile, store: Path, name: str, widen: bool) -> tuple[St
         spec: Study file.
         store: Folder of the ledger.
         name: Name of the study.
-        widen: Go on with a study over another space if all it measured belongs to this one too.
+        widen: Whether to go on with a study over another space if all it measured belongs to this one too.
 
     Raises:
         StudyError: The ledger has it over another space, or measured with another system.

@@ -63,7 +63,7 @@ class Room(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """What is asked of a study.
+    """The demands on a study.
 
     Args:
         space: Search space.
@@ -130,7 +130,7 @@ class State:
         unfinished: Those of them that are not over, in number order.
         searched: Number of those of them that belong to the search.
         room: Room for attempts now.
-        decide: Gives the decision by these trials; asked once the search is over.
+        decide: Function that gives the decision by these trials; asked once the search is over.
         now: Time in seconds.
         spent_s: Seconds spent on the study, earlier runs included.
         running: Attempts in flight.
@@ -165,29 +165,29 @@ class State:
 
 @dataclass(frozen=True)
 class Start:
-    """Start the next attempt of a waiting trial."""
+    """The start of the next attempt of a waiting trial."""
 
     trial: Trial
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Ask the engine for the next trial of the search, or whether it is over."""
+    """The question to the engine for the next trial of the search, or whether it is over."""
 
 
 @dataclass(frozen=True)
-class Launch:
-    """Commit a repeat, a control measurement or a confirmation as a waiting trial."""
+class Replicate:
+    """A repeat, a control measurement or a confirmation, to be committed as a waiting trial."""
 
     suggestion: Suggestion
 
 
 @dataclass(frozen=True)
 class Refuse:
-    """Close a trial that no node can ever hold.
+    """The close of a trial that no node can ever hold.
 
     Args:
-        trial: It.
+        trial: Trial to close.
         shortage: Resources that are lacking, with the numbers.
     """
 
@@ -197,21 +197,21 @@ class Refuse:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """Give up an attempt whose result has not come in time."""
+    """The giving up of an attempt whose result has not come in time."""
 
     attempt: Running
 
 
 @dataclass(frozen=True)
 class Say:
-    """Tell whoever watches."""
+    """A message to whoever watches."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Wait:
-    """Wait for a result, or for time to pass.
+    """A wait for a result, or for time to pass.
 
     Args:
         for_room: Whether nothing runs, for want of room.
@@ -222,11 +222,11 @@ class Wait:
 
 @dataclass(frozen=True)
 class End:
-    """End this run of the study.
+    """The end of this run of the study.
 
     Args:
         state: ``completed``, ``converged``, ``exhausted``, ``interrupted``, ``out of time`` or ``failed``.
-        error: Why the machines cannot go on, for ``failed``.
+        error: Reason why the machines cannot go on, for ``failed``.
         hint: Advice.
     """
 
@@ -235,7 +235,7 @@ class End:
     hint: str = ""
 
 
-Action: TypeAlias = Start | Ask | Launch | Refuse | GiveUp | Say | Wait | End
+Action: TypeAlias = Start | Ask | Replicate | Refuse | GiveUp | Say | Wait | End
 
 
 # -- what is decided -----------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ def settle(
         retries: Retries known before.
         trial: Number of the trial.
         state: State that the measurement gives it.
-        failure: Why there is no measurement, with its true cause; ``None`` where there is one.
+        failure: Reason why there is no measurement, with its true cause; ``None`` where there is one.
         node: Name of the node that ran the attempt.
         now: Time in seconds.
     """
@@ -301,7 +301,7 @@ def awaits_default(
     """Return whether a trial must wait for the default's, whose answers it is compared with.
 
     Args:
-        trial: It.
+        trial: Trial that may wait.
         default_key: Key of the default configuration.
         trials: All trials of the study.
         started: Those of them that are about to run.
@@ -314,7 +314,7 @@ def awaits_default(
 
 
 class _Turn:
-    """What can be started, refused and proposed at one moment."""
+    """The actions possible at one moment: trials to start, to refuse and to propose."""
 
     def __init__(self, state: State, settings: Settings) -> None:
         self.state, self.settings, self.room = state, settings, state.room
@@ -392,13 +392,13 @@ class _Turn:
         if again is None and not state.converged:
             again = next_watch(state.trials, settings.space, settings.watch, settings.trials)
         if again is not None:
-            yield Launch(again)
+            yield Replicate(again)
         elif state.searched < settings.trials and not state.exhausted and not state.converged:
             yield Ask()
         elif settings.confirm and all(t.suggestion.reason is Reason.CONFIRM for t in state.unfinished):
             found = next_confirmation(state.decide(), settings.space, settings.seed, settings.named)
             if found is not None:
-                yield Launch(found)
+                yield Replicate(found)
 
 
 def _waiting(state: State) -> list[Trial]:

@@ -19,15 +19,15 @@ NOTE = "stopped"
 
 
 class Stopping:
-    """Decide whether a study proposes more trials.
+    """The rules by which a study stops proposing trials.
 
     Args:
-        study: Whose engine and history decide.
+        study: Study whose engine and history decide.
         stop_when: One of :data:`autotune.core.assessment.STOP_WHEN`.
         budget: Trials planned.
 
     Attributes:
-        reason: Why the search has ended before its budget; empty while it has not.
+        reason: Reason why the search has ended before its budget; empty while it has not.
 
     Raises:
         SpecError: ``stop_when`` is unknown, or the engine has no model that could tell.

@@ -33,7 +33,7 @@ _HINT = "nothing of this version wrote that; the other studies of the ledger can
 
 @dataclass(frozen=True)
 class StoredSpec:
-    """What a ledger holds of a study's file, as values.
+    """The file of a study as its ledger holds it, as values.
 
     Args:
         space: Search space, its parameters in the order of the file where that is known.

@@ -65,7 +65,7 @@ SpaceLike: TypeAlias = Space | str | Path | Mapping[str, object] | Sequence[Para
 
 
 class Study:
-    """Propose configurations and keep what was measured.
+    """A study: it proposes configurations and keeps what was measured.
 
     In memory unless ``path`` names a ledger; then every suggestion is committed before it is returned
     and every measurement before :meth:`tell` returns, and opening the study again continues it. Several
@@ -82,12 +82,12 @@ class Study:
         path: Ledger file; created if it is not there, with its folder.
         budget: Number of trials planned, which sizes the initial design.
         spec: Whole study file as plain data, kept in the ledger for whoever resumes the study.
-        widen: Go on with a study over another space if everything it measured belongs to this one too;
-            a new parameter takes its default in what was measured without it.
+        widen: Whether to go on with a study over another space if everything it measured belongs to this one
+            too; a new parameter takes its default in what was measured without it.
 
     Attributes:
-        rescored: What changed where the ledger had another objective; empty otherwise.
-        stop_asked: Why :meth:`stop` was called; empty if it was not.
+        rescored: Changes where the ledger had another objective; empty otherwise.
+        stop_asked: Reason why :meth:`stop` was called; empty if it was not.
 
     Raises:
         StudyError: The ledger has a study of that name over another space; the difference is printed. Or
@@ -677,7 +677,7 @@ class Study:
         What runs is measured to its end. May be called from any thread. The same call of ``tune`` goes on.
 
         Args:
-            reason: Why, for :attr:`stopped`.
+            reason: Reason, for :attr:`stopped`.
         """
         self.stop_asked = reason or "stopped by its caller"
 
@@ -740,16 +740,16 @@ class Study:
         the next call; a function that is not ``async`` cannot be stopped, and its result is not told.
 
         Args:
-            function: Takes a configuration, returns its metrics. One that is ``async`` runs in this loop, any
-                other in a thread.
+            function: Function that takes a configuration and returns its metrics. One that is ``async`` runs
+                in this loop, any other in a thread.
             trials: Budget; trials that the study already holds count.
-            parallel: Calls at once.
+            parallel: Number of calls at once.
             stop_when: ``budget``, or ``converged``.
-            ray: Run the calls on Ray; the function is not ``async`` then.
+            ray: Whether to run the calls on Ray; the function is not ``async`` then.
             timeout: Time budget in seconds, or with its unit, earlier calls included.
             start: Configurations that are measured first, after the default.
             callbacks: Functions, ``async`` or not, called in this loop as ``callback(study, trial)``.
-            progress: Show progress; by default in a terminal and in a notebook only.
+            progress: Whether to show progress; by default in a terminal and in a notebook only.
             mlflow: MLflow store to mirror the study to, as :func:`autotune.tune` takes it.
             on: Web hooks that are told of trials and of the end.
 

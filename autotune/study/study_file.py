@@ -251,7 +251,7 @@ def study_from_dict(
     Args:
         data: Mappings, lists and text (numbers may be numbers).
         folder: Folder of the file, where relative paths start; ``None`` where there are none.
-        build: Gives the system where the section may be read already.
+        build: Function that gives the system where the section may be read already.
 
     Raises:
         SpecError: Something is wrong; ``path`` leads to it from the top.
@@ -341,7 +341,7 @@ def review(found: Borrowed, build: Callable[[], SystemConfig] | None = None) -> 
 
     Args:
         found: Parts that the study takes from the space.
-        build: Gives the study's system, once that is needed.
+        build: Function that gives the study's system, once that is needed.
     """
     use = found.engine.get("use", "gp")
     foreign = [] if use in ENGINES.builtin else [Objection(("engine",), f"engine {use!r}", "loads code")]

@@ -39,7 +39,7 @@ _LOTS = 20_000  # measurements nobody waits for; more is a slip of the pen
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """Plan of a sweep.
 
     Args:
@@ -57,7 +57,7 @@ class Plan:
         return {"sample": self.sample, "replicates": self.replicates, "seed": self.seed}
 
 
-def chosen(space: Space, plan: Plan) -> list[Config]:
+def chosen(space: Space, plan: SweepPlan) -> list[Config]:
     """Return the configurations to measure: all, or a stratified sample that holds the default.
 
     The rows of the table are sorted by their levels, the parameters in an order drawn from the seed, and cut
@@ -89,7 +89,7 @@ def chosen(space: Space, plan: Plan) -> list[Config]:
     return found
 
 
-def order(configs: Sequence[Config], plan: Plan, default: Config) -> list[Config]:
+def order(configs: Sequence[Config], plan: SweepPlan, default: Config) -> list[Config]:
     """Return every measurement in its place: blocks of all configurations, each in a random order.
 
     The default comes first: what is measured in relation to it (agreement, limits) needs it.
@@ -105,7 +105,7 @@ def order(configs: Sequence[Config], plan: Plan, default: Config) -> list[Config
 
 def sweep(
     spec: StudyFile,
-    plan: Plan,
+    plan: SweepPlan,
     *,
     store: Path,
     view: View,
@@ -122,8 +122,8 @@ def sweep(
         store: Folder of the ledger.
         view: View on which progress is shown.
         out: Table file; its specification goes beside it.
-        resume: Go on with the sweep that the store holds.
-        local: Run attempts in child processes instead of on Ray.
+        resume: Whether to go on with the sweep that the store holds.
+        local: Whether to run attempts in child processes instead of on Ray.
         stop: Request that signals set; by default the run's own.
 
     Raises:
@@ -160,10 +160,10 @@ def sweep(
             write_table(out, table_of(spec, plan, trials, table_name(out)))
 
 
-def _stored_plan(store: Path, name: str) -> Plan | None:
+def _stored_plan(store: Path, name: str) -> SweepPlan | None:
     with made_ledger(store / LEDGER_NAME) as ledger:
         note = None if ledger is None else ledger.study_notes(name).get(_ENGINE)
-    return None if note is None else Plan(**note)
+    return None if note is None else SweepPlan(**note)
 
 
 def _plan_trials(study: Study, places: Sequence[Config]) -> None:
@@ -184,7 +184,7 @@ def _others_busy(facts: JsonObject) -> float:
     return float(sum(program["cores"] for program in machine.get("busy_processes") or ()))
 
 
-def table_of(spec: StudyFile, plan: Plan, trials: Sequence[Trial], name: str) -> MeasuredTable:
+def table_of(spec: StudyFile, plan: SweepPlan, trials: Sequence[Trial], name: str) -> MeasuredTable:
     """Return the table of what a sweep has measured so far, one row per finished trial."""
     rows = []
     replicates: Counter[str] = Counter()

@@ -102,25 +102,26 @@ def tune(
 
     Args:
         space: Search space; a name of the catalogue, a file, a mapping or a list of parameters is read.
-        function: Takes a configuration, returns its metrics; a single number stands for the first goal.
+        function: Function that takes a configuration and returns its metrics; a single number stands for the
+            first goal.
         objective: Objective; a mapping is read by :meth:`Objective.from_dict`.
         trials: Budget; trials that ``path`` already holds count.
-        parallel: Calls at once: threads of this process, or tasks on a Ray cluster.
+        parallel: Number of calls at once: threads of this process, or tasks on a Ray cluster.
         stop_when: ``budget``, or ``converged``: as soon as one more trial is not worth it;
             :attr:`Study.stopped` then says why. A larger budget, or ``budget``, goes on.
         engine: Name of the engine, its section of a study file, or an engine itself.
         seed: Seed of the engine.
         name: Name of the study within its ledger.
         path: Ledger that makes the study durable, with a report beside it; the same one again goes on.
-        ray: Run the calls on Ray: the cluster of ``RAY_ADDRESS``, or a local one.
+        ray: Whether to run the calls on Ray: the cluster of ``RAY_ADDRESS``, or a local one.
         timeout: Time budget in seconds, or with its unit (``"2 h"``), that of earlier calls on the same
             ``path`` included. A call that runs when it is over is given up; its thread is not waited for.
         start: Configurations that are measured first, after the default; parameters that one leaves out take
             their defaults. They count as trials.
         callbacks: Functions called as ``callback(study, trial)`` by this thread once a trial is over and
             committed. ``StopStudy``, or ``study.stop()``, ends the search; any other exception is raised.
-        progress: Show progress on standard error, or in a notebook's cell: a live view, plain lines where
-            nobody sees it change. By default in a terminal and in a notebook only.
+        progress: Whether to show progress on standard error, or in a notebook's cell: a live view, plain
+            lines where nobody sees it change. By default in a terminal and in a notebook only.
         mlflow: Address of an MLflow store to mirror the study to, as `autotune run` does; ``True`` for
             that of ``MLFLOW_TRACKING_URI`` or ``sqlite:///mlflow.db``; or the section ``tracking`` of a study
             file, ``{"mlflow": address, "experiment": name}``. It needs ``path``.

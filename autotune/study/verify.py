@@ -35,7 +35,7 @@ from autotune.study.reading import read_view
 from autotune.study.run import StopRequest, prepare, run_study
 from autotune.study.study import Study, find_study
 from autotune.study.study_file import StudyFile
-from autotune.study.verify_plan import Plan, begin_verification
+from autotune.study.verify_plan import VerificationPlan, begin_verification
 from autotune.tracking.items import VERIFICATION, VERIFIES
 from autotune.tracking.mlflow_items import abandoned, mirror_name
 
@@ -63,8 +63,8 @@ def verify(
         view: View on which progress is shown.
         launches: Launches of each side; a verification that goes on keeps its own.
         tolerance: Part by which a metric may become worse.
-        local: Run attempts in child processes instead of on Ray.
-        new: Begin another verification though one was stopped half way.
+        local: Whether to run attempts in child processes instead of on Ray.
+        new: Whether to begin another verification though one was stopped half way.
         overrides: ``KEY=VALUE`` of the study file, such as the path of another server.
         stop: Request that signals set; by default the run's own.
 
@@ -142,7 +142,7 @@ def _mirror(path: Path, spec: StudyFile, view: View) -> None:
 def compared(
     study: StudyView,
     row: StudyRow,
-    plan: Plan,
+    plan: VerificationPlan,
     again: StudyView,
     tolerance: float,
     differing: Sequence[str] = (),

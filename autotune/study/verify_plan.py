@@ -19,7 +19,7 @@ from autotune.tracking.items import VERIFIES
 
 
 @dataclass(frozen=True)
-class Plan:
+class VerificationPlan:
     """Plan of a verification, as it is kept in the ledger.
 
     Args:
@@ -37,7 +37,7 @@ class Plan:
         return {"study": self.study, "trial": self.trial, "launches": self.launches}
 
     @classmethod
-    def from_dict(cls, data: JsonObject) -> Plan:
+    def from_dict(cls, data: JsonObject) -> VerificationPlan:
         """Read what :meth:`to_dict` wrote."""
         return cls(str(data["study"]), int(data["trial"]), int(data["launches"]))
 
@@ -56,7 +56,7 @@ class Begun:
     """
 
     spec: StudyFile
-    plan: Plan
+    plan: VerificationPlan
     places: list[Config] = field(repr=False)
     differing: list[str]
     resumed: bool
@@ -83,7 +83,7 @@ def begin_verification(
         raise NothingFeasible(f"study {row.name!r} has no winner to measure again")
     best, default = study.best.trial, study.space.default_config
 
-    def planned(plan: Plan, name: str, *, resumed: bool) -> Begun:
+    def planned(plan: VerificationPlan, name: str, *, resumed: bool) -> Begun:
         winner = next(t for t in study.trials if t.number == plan.trial).config
         places = _order(winner, default, plan.launches)
         spec = verification_file(row, name, len(places), overrides)
@@ -93,7 +93,9 @@ def begin_verification(
         return Begun(spec, plan, places, differing, resumed)
 
     begun = planned(
-        Plan(row.name, best.number, launches), ledger.unused_name(f"{row.name}-verify"), resumed=False
+        VerificationPlan(row.name, best.number, launches),
+        ledger.unused_name(f"{row.name}-verify"),
+        resumed=False,
     )
     system_of(begun.spec)
     _check_measured(study, begun.spec.objective, Objective.from_dict(row.spec["objective"]))
@@ -101,7 +103,7 @@ def begin_verification(
                               if (other.notes.get(VERIFIES) or {}).get("study") == row.name]  # fmt: skip
     left = ""
     for other in earlier:
-        plan = Plan.from_dict(other.notes[VERIFIES])
+        plan = VerificationPlan.from_dict(other.notes[VERIFIES])
         if plan.trial != best.number:  # nobody asks what became of it
             continue
         otherwise = launched_otherwise({**other.spec, "name": other.name}, begun.spec)

@@ -17,7 +17,7 @@ def next_watch(trials: Sequence[Trial], space: Space, every: int, budget: int) -
 
     Args:
         trials: All trials of the study.
-        space: Gives the default configuration.
+        space: Space with the default configuration.
         every: Trials of the search between two looks; 0 switches it off.
         budget: Trials of the search planned.
     """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class AttemptFailed(AutotuneError):
-    """Carry the :class:`Failure` that ended an attempt from where it was noticed to the worker."""
+    """The :class:`Failure` that ended an attempt, on its way to the worker from where it was noticed."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(f"{failure.cause.value}: {failure.message}")
@@ -30,7 +30,7 @@ class AttemptFailed(AutotuneError):
 
 @dataclass(frozen=True)
 class Command:
-    """Describe the process that runs a configuration.
+    """The process that runs a configuration.
 
     Args:
         argv: Program and arguments, never a shell string.
@@ -51,7 +51,7 @@ MOST_WRITTEN = 1 << 30
 
 
 class Driver(Protocol):
-    """Talk to a launched system that is ready. Closing the driver does not stop the process.
+    """A connection to a launched system that is ready. Closing the driver does not stop the process.
 
     A driver is of one of three kinds, which says who puts the load on the system: :class:`BatchDriver`,
     :class:`ServedDriver` or :class:`OwnDriver`.
@@ -79,7 +79,7 @@ class BatchDriver(Driver, Protocol):
         """Run the requests together as one batch and return their records in order.
 
         Args:
-            requests: At most the system's own batch size.
+            requests: Requests, no more than the system's own batch size.
             deadline: ``time.monotonic()`` value by which the answer must be there.
 
         Raises:
@@ -89,7 +89,7 @@ class BatchDriver(Driver, Protocol):
 
 @runtime_checkable
 class Answering(Protocol):
-    """Tell what was answered: batch drivers whose quality can be checked."""
+    """A batch driver that tells what was answered: its quality can be checked."""
 
     def answers(self, requests: Sequence[Request], deadline: float) -> list[Answer]:
         """Run the requests as one batch, greedily, and return their answers in order."""
@@ -100,7 +100,7 @@ class Answering(Protocol):
 
 @runtime_checkable
 class ServedDriver(Driver, Protocol):
-    """Name the endpoint that our load generator talks to: inference servers."""
+    """A driver that names the endpoint our load generator talks to: inference servers."""
 
     def endpoint(self) -> Endpoint:
         """Return where and how the server is asked."""
@@ -142,7 +142,7 @@ class System(Protocol):
         """Do once per study, on the driver, what every trial needs (make or check the model).
 
         Args:
-            log: Shows a line to the user while this takes its time.
+            log: Callable that shows a line to the user while this takes its time.
 
         Raises:
             EnvironmentProblem: A package or the model is missing.
@@ -217,7 +217,7 @@ def launched_config(system: System, config: Config, derived: Collection[str]) ->
     """Return what a system is given of a configuration.
 
     Args:
-        system: It names the parameters that it understands.
+        system: System that names the parameters it understands.
         config: Config of a trial.
         derived: Names of computed values; one that the system does not know was for constraints only.
     """
@@ -228,4 +228,4 @@ def launched_config(system: System, config: Config, derived: Collection[str]) ->
 
 
 class NotReady(Exception):
-    """A launched process is still starting; the text, where it has one, is what it answered."""
+    """A launched process that is still starting; the text, where it has one, is what it answered."""

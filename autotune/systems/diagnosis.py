@@ -51,7 +51,7 @@ def diagnose(exit_code: int | None, log: str) -> Failure:
     What nobody recognizes is no refusal of flags: the server crashed, and a fresh launch tells more.
 
     Args:
-        exit_code: Negative for a signal; ``None`` when it is not known.
+        exit_code: Exit code, negative for a signal; ``None`` when it is not known.
         log: The end of its output.
     """
     told = [line for line in log.splitlines() if not _HARMLESS.search(line)]

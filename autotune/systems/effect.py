@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from autotune.core import allowed
-from autotune.core.elimination import Elimination
+from autotune.core.constraint_graph import ConstraintGraph
 from autotune.core.parameter import Parameter
 from autotune.core.space import Space
 from autotune.core.trial import Config, Value
@@ -126,7 +126,7 @@ def _effects(system: Rendering, space: Space, parameter: Parameter, base: Config
 def _why(system: object, space: Space, parameter: Parameter) -> str:
     condition = parameter.condition
     if condition is not None:
-        count = allowed.count(Elimination(space.parameters, (*space.constraint_expressions, condition)))
+        count = allowed.count(ConstraintGraph(space.parameters, (*space.constraint_expressions, condition)))
         if count.exact and not count.value:
             return f"its condition {parameter.when!r} is never met"
     said = getattr(system, "why_without_effect", None)

@@ -26,7 +26,7 @@ _KINDS = {"call": "function", "trainable": "trainable"}
 
 @dataclass(frozen=True)
 class FunctionSystem(OwnSystem):
-    """Call a function with a configuration; it returns metrics.
+    """A function that is called with a configuration and returns metrics.
 
     Args:
         call: ``module:function`` or ``file.py:function``. The study file's folder is first on the module

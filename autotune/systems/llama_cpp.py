@@ -58,7 +58,7 @@ _DRAFTS = ("draft-simple", "draft-eagle3", "draft-dflash", "draft-dspark")
 
 
 class LlamaCppSystem(GGUFSystem):
-    """Serve with llama.cpp."""
+    """llama.cpp as a server."""
 
     name: ClassVar[str] = "llama_cpp"
     own_program: ClassVar[tuple[str, ...]] = ("llama-server",)

@@ -16,8 +16,8 @@ def make_apart(module: str, log: Callable[[str], None]) -> None:
     """Run a module that makes the small models.
 
     Args:
-        module: Run as ``python -m``.
-        log: Shows progress, a line at a time.
+        module: Module that is run as ``python -m``.
+        log: Callable that shows progress, a line at a time.
 
     Raises:
         EnvironmentProblem: They could not be made; says what went wrong.

@@ -20,7 +20,7 @@ from autotune.systems.served.system import Asked, ServedSystem, told
 
 
 class OllamaSystem(ServedSystem):
-    """Serve with Ollama."""
+    """Ollama as a server."""
 
     name: ClassVar[str] = "ollama"
     own_program: ClassVar[tuple[str, ...]] = ("ollama", "serve")

@@ -48,7 +48,7 @@ _SERVE = Path(__file__).with_name("openvino_server.py")
 
 
 class OpenVINOSystem(GGUFSystem):
-    """Generate with OpenVINO."""
+    """OpenVINO GenAI: its Model Server, or its pipeline behind a server of ours."""
 
     name: ClassVar[str] = "openvino"
     own_program: ClassVar[tuple[str, ...]] = ("ovms",)

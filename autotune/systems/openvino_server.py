@@ -124,7 +124,7 @@ class PipelineLoop:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answer one connection."""
+    """One connection and its answers."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # or tokens wait 40 ms for the client's acknowledgement of those before
@@ -255,7 +255,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Listen with a queue that holds the first burst of a load."""
+    """A server whose listening queue holds the first burst of a load."""
 
     daemon_threads = True
     request_queue_size = 1024

@@ -81,7 +81,7 @@ def objections(found: Borrowed, build: Callable[[], System] | None = None) -> li
 
     Args:
         found: Parts that the study takes from the space.
-        build: Gives the study's system, once it is needed; built from the section without it.
+        build: Function that gives the study's system, once it is needed; built from the section without it.
     """
     use = found.section.get("use")
     result = list(_of_section(found.system))

@@ -166,7 +166,7 @@ def value_kind(section: object, build: Callable[[], System] | None = None) -> Ca
 
     Args:
         section: Section with ``use``; a space file leaves the model to its study.
-        build: Gives the system where it is built already.
+        build: Function that gives the system where it is built already.
     """
     if not isinstance(section, Mapping):
         return lambda name: ""

@@ -49,7 +49,7 @@ def _noise(raw: object, name: str) -> str:
 
 @dataclass(frozen=True)
 class ReplaySystem(Section):
-    """Look configurations up in a table.
+    """A table in which configurations are looked up.
 
     Args:
         path: Path of the table; a relative one is taken from the study file's folder.
@@ -149,7 +149,7 @@ class ReplaySystem(Section):
         return ReplayDriver(self, job["config"], int(job["trial"]), int(job["attempt"]))
 
     def diagnose(self, exit_code: int | None, log: str) -> Failure:
-        """Return a failure of the world: there is no process that could have died."""
+        """Return an environment fault: there is no process that could have died."""
         return Failure(Cause.WORKER_LOST, "nothing was launched", log)
 
     def deploy(self, config: Config) -> Deployment:
@@ -164,11 +164,11 @@ def _read(path: str, task: str) -> MeasuredTable:
 
 
 class ReplayDriver:
-    """Give what a table has of one configuration.
+    """The entries of a table for one configuration.
 
     Args:
         system: System with the table.
-        config: Looked up.
+        config: Configuration that is looked up.
         trial, attempt: Seed of the noise: equal trials give equal numbers.
     """
 

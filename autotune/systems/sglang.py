@@ -24,7 +24,7 @@ CHAINS = (*NEEDS_MODEL, "NEXTN")
 
 
 class SGLangSystem(ServedSystem):
-    """Serve with SGLang."""
+    """SGLang as a server."""
 
     name: ClassVar[str] = "sglang"
     own_program: ClassVar[tuple[str, ...]] = ("python", "-m", "sglang.launch_server")

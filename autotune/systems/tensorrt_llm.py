@@ -10,7 +10,7 @@ from autotune.systems.served.system import Asked, ServedSystem
 
 
 class TensorRTLLMSystem(ServedSystem):
-    """Serve with TensorRT-LLM."""
+    """TensorRT-LLM as a server."""
 
     name: ClassVar[str] = "tensorrt_llm"
     own_program: ClassVar[tuple[str, ...]] = ("trtllm-serve",)

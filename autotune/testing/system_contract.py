@@ -46,9 +46,9 @@ class SystemContract:
     """Contract suite of a system; a subclass gives the section of a study file and configurations.
 
     Attributes:
-        section: With ``use``.
+        section: Section with ``use``.
         kind: Class of the system; ``None`` for the one that is registered by the section's name.
-        configs: At least two that the system takes; they differ in what is launched.
+        configs: Configurations that the system takes, two or more; they differ in what is launched.
         alike: Two that differ in their requests only, for a system that can be reused.
     """
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 
 class StoppedError(Exception):
-    """Time was up before everything was written."""
+    """The end of the time before everything was written."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class MirrorReport:
 
 
 class Mirror(Protocol):
-    """Copy a study of the ledger elsewhere from a thread of its own. No method raises or waits for a network.
+    """A copy of a study of the ledger, made in a thread of its own. No method raises or waits for a network.
 
     Attributes:
         ready: Set once the library behind the mirror is loaded (or has failed to load), which can take

@@ -75,7 +75,7 @@ class Item:
         name: Name of the run.
         params: Parameters, set once.
         metrics: Values by name.
-        tags: May change later.
+        tags: Tags, which may change later.
         status: ``RUNNING``, ``SCHEDULED``, ``FINISHED``, ``FAILED`` or ``KILLED``.
         start_ms, end_ms: Wall clock; ``end_ms`` is ``None`` while it runs.
         files: Paths of artifacts by name.

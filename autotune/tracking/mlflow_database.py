@@ -64,7 +64,7 @@ _SQL = re.compile(r"(?:sqlite|postgresql|mysql|mssql)(?:\+\w+)?")
 
 @dataclass(frozen=True)
 class Schema:
-    """What a database holds.
+    """The contents of a database.
 
     Args:
         revisions: Revisions of its schema, as Alembic notes them; one, save in a half made database.
@@ -89,7 +89,7 @@ def prepare_database(uri: str, give_up: Callable[[], bool], say: Callable[[str],
     Args:
         uri: Address of the store; nothing is done where it is no database.
         give_up: Callable, asked while waiting for another process.
-        say: Told, in a line, what was done to a file that was there.
+        say: Callable that takes a line about what was done to a file that was there.
 
     Raises:
         EnvironmentProblem: It is another version's or another program's, damaged, in use, or cannot be

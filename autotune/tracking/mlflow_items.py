@@ -121,7 +121,7 @@ def items_of(
 
 @dataclass(frozen=True)
 class Finding:
-    """What a study found so far.
+    """The findings of a study so far.
 
     Args:
         best: The configuration to deploy; the best so far, as measured, while nothing is decided.

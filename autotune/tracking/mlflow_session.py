@@ -96,7 +96,7 @@ def mlflow_version() -> str:
 
 
 class KeepsNothingError(Exception):
-    """What answers accepts what it is sent and does not keep it: it is no MLflow."""
+    """An answer that accepts what it is sent and does not keep it: it is no MLflow."""
 
     def __str__(self) -> str:
         return "what answers there does not keep what it is sent: is it MLflow?"
@@ -152,7 +152,7 @@ class Session:
     """A connection to the store, and what is known to be there.
 
     Args:
-        ledger: Read, and told what was written.
+        ledger: Ledger that is read, and told what was written.
         study: Name of the study.
         uri: Address of the store.
         experiment: Name of the experiment.
@@ -164,11 +164,11 @@ class Session:
 
     Attributes:
         runs: Ids of the study's runs by item.
-        params: What those runs have, by item: MLflow never changes a param.
-        digests: Of what those runs hold, by item; not of runs that an earlier version wrote.
-        names: Of those runs, by item.
+        params: Params of those runs, by item: MLflow never changes a param.
+        digests: Digests of the contents of those runs, by item; not of runs that an earlier version wrote.
+        names: Names of those runs, by item.
         marks: Tags that say whether a trial is the best or on the Pareto front, by item.
-        refused: What the store said of the items that it does not take, by item and digest.
+        refused: Answers of the store about the items that it does not take, by item and digest.
     """
 
     def __init__(

@@ -86,7 +86,7 @@ def turn_file(ledger: Path, study: str, mirror: str) -> Path:
 
 
 class Turn:
-    """Take turns with other writers to the same store, in this process and in others.
+    """A turn among the writers to the same store, in this process and in others.
 
     Args:
         ledger: File of the ledger; the lock lies beside it and dies with its holder.

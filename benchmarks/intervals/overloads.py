@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autotune.core.measurement import Estimate
-from autotune.measure.endpoint.overload import HORIZON_S, Level, overload, projected
+from autotune.measure.endpoint.overload import HORIZON_S, RequestCount, overload, projected
 from autotune.measure.statistics.estimate import mean, percentiles
 from benchmarks.intervals.searches import Server
 
@@ -41,11 +41,11 @@ class Overloaded:
         arrivals, waits, service = self.server.times(rng, rate, int(rate * _TIME * 1.3) + 50)
         ends = arrivals + waits + service
         ordered = np.sort(ends)
-        levels: list[Level] = []
+        levels: list[RequestCount] = []
         for step in range(1, _STEPS + 1):
             now = step * _TIME / _STEPS
             ended = int(np.searchsorted(ordered, now))
-            levels.append(Level(round(1e9 * now), ended, int(np.searchsorted(arrivals, now)) - ended))
+            levels.append(RequestCount(round(1e9 * now), ended, int(np.searchsorted(arrivals, now)) - ended))
             found = overload(levels) if step >= _STEPS // 4 else None
             if found is None:
                 continue

@@ -15,9 +15,9 @@ from autotune.core.endpoint import Endpoint
 from autotune.core.measurement import Estimate
 from autotune.core.request import RequestRecord
 from autotune.measure.endpoint.rate_search import Limit, Probe, highest_rate, measure_max_rate
-from autotune.measure.endpoint.served import Site
-from autotune.measure.load.base import Plan
-from autotune.measure.statistics.verdict import Measured
+from autotune.measure.endpoint.served import MeasurementContext
+from autotune.measure.load.base import LoadPlan
+from autotune.measure.statistics.validity import Measured
 from autotune.measure.workload import Workload
 
 Floats = NDArray[np.float64]
@@ -98,9 +98,9 @@ class Generator:
         self.server, self.seed, self.speed, self.clock = server, seed, speed, Clock()
         self.aborts = aborts
         self.busy_until_ns: list[int] = [0] * server.slots
-        self.plans: list[Plan] = []
+        self.plans: list[LoadPlan] = []
 
-    def start(self, plan: Plan) -> Load:
+    def start(self, plan: LoadPlan) -> Load:
         """Begin a load: open with the plan's rate, or one request after the other."""
         self.plans.append(plan)
         return Load(self, plan)
@@ -109,7 +109,7 @@ class Generator:
 class Load:
     """One load on a simulated server; everything is known when it begins."""
 
-    def __init__(self, owner: Generator, plan: Plan) -> None:
+    def __init__(self, owner: Generator, plan: LoadPlan) -> None:
         self.owner, self.clock, self.started_ns = owner, owner.clock, owner.clock.now
         self.ended = False
         rng = np.random.default_rng([owner.seed, *plan.stream.encode()])
@@ -179,8 +179,10 @@ def search(
     """
     generator = Generator(server, seed, speed)
     work = Workload(arrival="poisson", time=time, seed=seed)
-    site = Site(generator, Endpoint("http://127.0.0.1:1", "toy"), work, 1.0 + deadline, generator.clock)  # type: ignore[arg-type]
-    return measure_max_rate(site, goal="max_rate", limits=server.limits)
+    context = MeasurementContext(
+        generator, Endpoint("http://127.0.0.1:1", "toy"), work, 1.0 + deadline, generator.clock
+    )  # type: ignore[arg-type]
+    return measure_max_rate(context, goal="max_rate", limits=server.limits)
 
 
 def record(server: Server, seed: int) -> dict[str, Any]:

@@ -21,11 +21,11 @@ from typing import Any, Protocol
 from autotune.core.endpoint import Endpoint
 from autotune.core.request import RequestRecord
 from autotune.measure.load.aiperf import AIPerf
-from autotune.measure.load.base import Plan
+from autotune.measure.load.base import LoadPlan
 from autotune.measure.load.generator import OwnGenerator
 from autotune.measure.load.guidellm import GuideLLM
+from autotune.measure.load.prompt_builder import PromptBuilder
 from autotune.measure.load.prompts import Order, Orders
-from autotune.measure.load.ruler import Ruler
 from autotune.measure.load.tool import Task, Tool
 from autotune.measure.metrics import summarize
 from autotune.measure.statistics.samples import CUT_OFF, cut_windows, is_answered
@@ -39,7 +39,7 @@ LIMIT_S = 180.0
 WARM_SHARE = 0.2  # of our client's run, before its windows begin: `autotune measure` cuts a warm-up too
 WINDOWS = 10
 DRAIN_S = 3.0
-ONE_CHARACTER_ONE_TOKEN = Ruler("usage", 1.0, 0, exact=True)
+ONE_CHARACTER_ONE_TOKEN = PromptBuilder("usage", 1.0, 0, exact=True)
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,11 @@ class Load:
         section["concurrency" if self.closed else "rate"] = int(self.level) if self.closed else self.level
         return Workload.from_dict(section)
 
-    def plan(self, server: Server) -> Plan:
+    def plan(self, server: Server) -> LoadPlan:
         """Return the plan of our client; it takes no precedence, like the others."""
         endpoint = Endpoint(server.url, server.model, body={"ignore_eos": True})
         rate, concurrency = (None, int(self.level)) if self.closed else (self.level, None)
-        return Plan(endpoint, self.workload, rate, concurrency)
+        return LoadPlan(endpoint, self.workload, rate, concurrency)
 
 
 @dataclass(frozen=True)

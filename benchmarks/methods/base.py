@@ -241,8 +241,8 @@ def nearest_config(space: Space, values: Mapping[str, Value]) -> Config:
         far = np.abs(levels - at) / max(1, len(p.levels) - 1) if p.ordered else (levels != at).astype(float)
         costs[i] = np.zeros(len(levels)) if at == INACTIVE else far
     if space.configurations is None:
-        found = space.elimination.nearest(np.maximum(wished, 0), costs)
-        if found is not None and keeps_residual(space.elimination, found[None])[0]:
+        found = space.constraint_graph.nearest(np.maximum(wished, 0), costs)
+        if found is not None and keeps_residual(space.constraint_graph, found[None])[0]:
             return space.as_table(found[None]).config(0)
     table = space.table() or space.as_table(space.draw(4096, np.random.default_rng(0)))
     distance = np.zeros(len(table))

@@ -171,7 +171,7 @@ def test_check_shows_the_plan_and_launches_nothing(capsys, toy_study, store):
 
 
 @pytest.mark.timeout(60)
-def test_measuring_one_configuration(capsys, toy_study, store):
+def test_measure_runs_one_configuration_and_prints_its_metrics(capsys, toy_study, store):
     path = toy_study()
     code, out, _ = run(capsys, "measure", path, "--config", "speed=2")
     assert code == 0

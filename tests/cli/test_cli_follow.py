@@ -271,7 +271,7 @@ def test_a_program_that_asks_and_tells_by_itself_is_followed_until_ctrl_c(ledger
     assert "trial 0 measured: speed 3" in text
 
 
-def test_events_for_machines(ledger, run):
+def test_status_follow_json_prints_one_event_per_line(ledger, run):
     argv = [sys.executable, "-m", "autotune", "status", "--follow", "--json", "--store", str(ledger.parent)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as viewer:
         assert json.loads(viewer.stdout.readline())["event"] == "message"

@@ -82,7 +82,7 @@ def test_the_nearest_configuration_costs_least(space, seed):
     rng = np.random.default_rng(seed)
     wished = np.array([rng.integers(0, len(p.levels)) for p in space], np.int32)
     rows = space.table().indices
-    found = space.elimination.nearest(wished)
+    found = space.constraint_graph.nearest(wished)
     costs = ((rows != wished) & (rows >= 0)).sum(axis=1)
     assert ((found != wished) & (found >= 0)).sum() == costs.min()
 

@@ -23,7 +23,7 @@ def test_a_deprecated_word_goes_on_and_says_what_to_write_and_until_when():
         assert autotune.Space.from_dict(entry)["batch"] == parameter
 
 
-def test_two_minor_releases():
+def test_a_deprecated_name_is_kept_for_two_minor_releases():
     with pytest.warns(DeprecationWarning, match=r"since autotune 1\.9 and goes with 1\.11"):
         warn_deprecated("old", "new", "1.9")
 

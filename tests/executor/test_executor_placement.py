@@ -57,7 +57,7 @@ def test_stages_stay_together_where_they_can_and_spread_where_they_must():
     assert place(gpus(8, stages=2), there, [together], RULES) is None
 
 
-def test_nodes_where_the_world_failed_a_trial_come_last():
+def test_nodes_where_a_trial_met_environment_faults_come_last():
     there = nodes((8, 4), (8, 4))
     assert place(gpus(1), there, [], RULES, avoid=["n0"]).nodes == ("id-1",)
     assert place(gpus(1), there[:1], [], RULES, avoid=["n0"]).nodes == ("id-0",)

@@ -11,7 +11,7 @@ from autotune.core.request import RequestRecord
 from autotune.executor import worker
 from autotune.executor.base import Job
 from autotune.measure.endpoint import serving
-from autotune.measure.statistics.verdict import Measured
+from autotune.measure.statistics.validity import Measured
 from autotune.measure.workload import Workload
 from autotune.systems.base import AttemptFailed
 

@@ -46,7 +46,7 @@ def test_what_is_kubernetes_own_is_valid(parts):
             kubernetes_validate.validate(broken, KUBERNETES, strict=True)
 
 
-def test_names_agree(parts):
+def test_parts_of_the_manifest_refer_to_each_other_by_name(parts):
     places = {part["metadata"].get("namespace") for kind, part in parts.items() if kind != "Namespace"}
     assert places == {parts["Namespace"]["metadata"]["name"]}
     for group in groups(parts):
@@ -68,7 +68,7 @@ def test_names_agree(parts):
     assert parts["RayJob"]["spec"]["clusterSelector"] == {"ray.io/cluster": name}
 
 
-def test_versions_agree(parts):
+def test_the_manifest_has_the_versions_of_the_package_and_its_constraints(parts):
     ray = re.search(r"^ray==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
     assert parts["RayCluster"]["spec"]["rayVersion"] == ray
     images = {group["template"]["spec"]["containers"][0]["image"] for group in groups(parts)}

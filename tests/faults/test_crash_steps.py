@@ -80,7 +80,7 @@ def test_worker_broken_at_a_step_is_tried_again(tmp_path, toy_study, record, ste
     assert run.mark.exists()
     trials, states = run.trials(), run.states()
     assert [t.state for t in trials] == [TrialState.COMPLETED] * 2
-    # broken after it had told its result it is measured; before, the attempt is the world's failure
+    # broken after it had told its result it is measured; before, the attempt is an environment fault
     told = step == "worker.reported"
     assert states == ([["DONE"], ["DONE"]] if told else [["DONE", "DONE"], ["DONE"]])
     left = run.nothing_left()

@@ -1,4 +1,4 @@
-"""The two families of failure: the configuration's fault is an answer, the world's is tried again."""
+"""The two families of failure: a configuration fault is an answer, an environment fault is tried again."""
 
 import itertools
 
@@ -14,7 +14,7 @@ from autotune.ledger import Ledger
 from autotune.study.retries import BREAKER, MAX_ATTEMPTS, Retries
 from tests_shared import works_in
 
-WORLD = [c for c in Cause if not c.configuration_at_fault and c is not Cause.OWNER_MISTAKE]
+ENVIRONMENT = [c for c in Cause if not c.configuration_at_fault and c is not Cause.OWNER_MISTAKE]
 
 
 class Failing(Messages):
@@ -36,8 +36,8 @@ def loop_of(tmp_path, monkeypatch, fails, *, trials=3, places=4, seconds=0.5, pa
     return simulate(study_file(tmp_path, trials, parallel), None, monkeypatch, executor=executor, study=study)
 
 
-@pytest.mark.parametrize("cause", WORLD)
-def test_the_world_s_failures_are_tried_again_elsewhere_after_a_growing_pause(tmp_path, monkeypatch, cause):
+@pytest.mark.parametrize("cause", ENVIRONMENT)
+def test_environment_faults_are_tried_again_elsewhere_after_a_growing_pause(tmp_path, monkeypatch, cause):
     loop = loop_of(
         tmp_path, monkeypatch, lambda job, _n: cause if job.trial == 0 and job.attempt < 3 else None
     )
@@ -60,7 +60,7 @@ def test_after_three_attempts_a_trial_has_failed_and_the_study_goes_on(tmp_path,
     assert states == [TrialState.COMPLETED, TrialState.FAILED, *[TrialState.COMPLETED] * 3]
     assert loop.study.trials[1].attempts == MAX_ATTEMPTS
     record(
-        "the world fails one trial again and again",
+        "one trial meets environment faults again and again",
         "tried again elsewhere after 1 s and 2 s, then given up; the study goes on",
         f"{MAX_ATTEMPTS} attempts, {states.count(TrialState.COMPLETED)} of 4 others measured",
     )
@@ -150,7 +150,7 @@ def test_a_node_that_keeps_failing_is_left_alone_longer_each_time():
 
 
 def test_failures_of_earlier_runs_and_kills_use_up_no_attempt(tmp_path, monkeypatch):
-    """A study killed three times in the same trial still tries that trial again after a world failure."""
+    """A study killed three times in one trial still tries that trial again after an environment fault."""
     loop = loop_of(tmp_path, monkeypatch, lambda _job, _node: None, trials=1)
     trial = loop.study.ask()
     for _ in range(3):

@@ -19,7 +19,7 @@ from autotune.core.request import RequestRecord
 from autotune.executor.base import Deadlines, Job
 from autotune.executor.worker import run_attempt
 from autotune.measure.load import token_counter
-from autotune.measure.load.base import Plan
+from autotune.measure.load.base import LoadPlan
 from autotune.measure.load.calibrate import Calibration, calibrate
 from autotune.measure.load.generator import OwnGenerator
 from autotune.measure.load.token_counter import TokenCounter
@@ -168,7 +168,7 @@ def test_questions_before_a_load_end_within_their_patience(servers, manner):
     assert bool(streams.problem) is (manner not in TAKEN)
     counts = Endpoint(servers.url(manner, "tokenize"), "m", tokenize="/tokenize")
     found = calibrate(counts, seconds=60.0, patience_s=2 * LIMIT_S)
-    assert (found.problem, found.ruler.facts()["prompt_lengths_by"]) == ("", "assumed")
+    assert (found.problem, found.builder.facts()["prompt_lengths_by"]) == ("", "assumed")
     counter = TokenCounter(counts, Calibration(tokenize="/tokenize"))
     try:
         with pytest.raises(Refused):
@@ -241,7 +241,7 @@ def first_record(url, limit_s):
     """Return the first record of a load on a server."""
     workload = Workload.from_dict({"prompt_tokens": 8, "output_tokens": 4})
     load = OwnGenerator(timeout_s=limit_s, calibrate_s=LIMIT_S).start(
-        Plan(Endpoint(url, "m"), workload, concurrency=1, patience_s=LIMIT_S)
+        LoadPlan(Endpoint(url, "m"), workload, concurrency=1, patience_s=LIMIT_S)
     )
     try:
         records = []

@@ -133,7 +133,7 @@ def test_a_late_result_is_told_to_no_engine_even_after_the_retry(tmp_path, monke
 
 
 def test_a_doubled_failure_counts_once(tmp_path, monkeypatch):
-    """A copy of a world failure must not trip the breaker or use up attempts."""
+    """A copy of an environment fault must not trip the breaker or use up attempts."""
     spec = study_file(tmp_path, trials=2, parallel=1)
     clock = Clock()
 

@@ -330,7 +330,7 @@ def test_a_trial_begins_by_sweeping(tmp_path):
     assert left.returncode == -signal.SIGKILL
 
 
-def test_a_supervisor_that_was_killed_is_the_worlds_fault(tmp_path):
+def test_a_supervisor_that_was_killed_is_an_environment_fault(tmp_path):
     """The configuration is tried again: who killed the supervisor says nothing of it."""
 
     def kill_it():

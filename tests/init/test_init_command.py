@@ -67,7 +67,7 @@ def test_init_writes_over_nothing(here, capsys):
     assert [path.name for path in here.iterdir() if path.name.startswith(".")] == []
 
 
-def test_init_as_data(here, capsys):
+def test_init_json_tells_the_file_the_study_and_the_system(here, capsys):
     write_config(here / "m")
     code, out, _ = run(capsys, "init", "m", "--json", "--workload", "code")
     told = json.loads(out)

@@ -37,6 +37,6 @@ def test_the_folder_is_a_package_of_the_registry():
     check(module)
 
 
-def test_optunahub_loads_it():
+def test_optunahub_loads_the_sampler():
     optunahub = pytest.importorskip("optunahub", reason="optunahub is not installed")
     check(optunahub.load_local_module("samplers/autotune", registry_root=str(ROOT)))

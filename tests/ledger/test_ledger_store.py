@@ -80,7 +80,7 @@ def test_the_late_result_of_a_given_up_attempt_is_kept_and_not_told(ledger):
     assert ledger.attempts("s", 0)[0].measurement == MEASURED
 
 
-def test_a_failure_of_the_world_puts_the_trial_back(ledger):
+def test_an_environment_fault_puts_the_trial_back(ledger):
     ledger.add_trial("s", 0, SUGGESTION)
     ledger.start_attempt("s", 0, "ray")
     ledger.finish_attempt("s", 0, 1, LOST, state=TrialState.WAITING)

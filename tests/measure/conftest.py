@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from autotune.core.request import Request, RequestRecord
-from autotune.measure.load.base import Plan
+from autotune.measure.load.base import LoadPlan
 
 
 class FakeTarget:
@@ -87,18 +87,18 @@ class FakeGenerator:
         self.world = World()
         self.service, self.slots, self.tokens = service, slots, tokens
         self.error, self.slip_s = error, slip_s
-        self.plans: list[Plan] = []
+        self.plans: list[LoadPlan] = []
 
     def facts(self, endpoint: object) -> dict[str, str]:
         return {"generator": "fake"}
 
-    def start(self, plan: Plan) -> "FakeLoad":
+    def start(self, plan: LoadPlan) -> "FakeLoad":
         self.plans.append(plan)
         return FakeLoad(self, plan)
 
 
 class FakeLoad:
-    def __init__(self, owner: FakeGenerator, plan: Plan) -> None:
+    def __init__(self, owner: FakeGenerator, plan: LoadPlan) -> None:
         self.owner, self.plan, self.world = owner, plan, owner.world
         self.started_ns = self.world.now
         self.ended = False

@@ -178,7 +178,7 @@ def test_a_running_study_decides_nothing(make_view):
     assert "Nothing is decided while the study runs" in page_of(make_view()).words
 
 
-def test_several_goals(make_view, trials):
+def test_a_page_of_several_goals_compares_each_with_the_default(make_view, trials):
     objective = Objective.from_dict({"maximize": "output_throughput", "minimize": "tpot.p95"})
     view = make_view(trials[:8], objective=objective, state="completed", running=())
     page = Page(render_report(view))
@@ -187,7 +187,7 @@ def test_several_goals(make_view, trials):
     assert "The objective has no limits." in page.words
 
 
-def test_values_beyond_all_numbers(make_view, make_trial):
+def test_a_page_draws_values_at_the_ends_of_all_numbers(make_view, make_trial):
     values = [(1e-300, 1e-9), (1e149, 1e149), (5.0, 0.0)]
     trials = [make_trial(i, (1, 8, i, 1, 1), speed=s, tpot=t) for i, (s, t) in enumerate(values)]
     odd = Measurement({"output_throughput": Estimate(-3.0, None, 1, "tokens/s")}, started_ns=5, ended_ns=5)

@@ -45,7 +45,7 @@ def words_of(figure):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_figures(view, name):
+def test_figures_name_the_nearest_where_nothing_is_recommended(view, name):
     said = words_of(getattr(plot, name)(view))
     assert not [text for text in said if "recommended" in text.lower() or "winner" in text.lower()]
     assert [text for text in said if "nearest" in text.lower()]
@@ -53,7 +53,7 @@ def test_figures(view, name):
     assert [text for text in words_of(getattr(plot, name)(sure)) if "recommended" in text.lower()]
 
 
-def test_texts_and_data(view, tmp_path):
+def test_texts_and_data_name_the_nearest_and_no_winner(view, tmp_path):
     assert view.best.trial.number == 4
     assert best_lines(view)[0].startswith("nearest: trial 4")
     data = summary_json(view)

@@ -227,7 +227,7 @@ def test_a_server_that_is_killed_under_load_is_known_as_such(server, files, tmp_
     assert alive_in(tmp_path) == []
 
 
-def test_a_port_that_is_taken_is_the_worlds_fault(files, tmp_path, monkeypatch):
+def test_a_port_that_is_taken_is_an_environment_fault(files, tmp_path, monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -51,7 +51,7 @@ def test_several_asks_before_a_tell_differ():
         assert len({tuple(c.items()) for c in configs}) == 5
 
 
-def test_failures_of_the_configuration_and_of_the_world():
+def test_configuration_faults_and_environment_faults_are_kept_apart():
     with autotune.Study(SPACE, OBJECTIVE) as study:
         first, second, third = study.ask(3)
         assert study.tell(first, failure="out_of_memory").state is TrialState.INFEASIBLE

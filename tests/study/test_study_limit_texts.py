@@ -17,7 +17,7 @@ from autotune.study.reading import read_view
 from autotune.study.study import Study
 from autotune.study.study_file import read_study
 from autotune.study.verify import compared
-from autotune.study.verify_plan import Plan
+from autotune.study.verify_plan import VerificationPlan
 from autotune.tracking.items import VERIFICATION, VERIFIES
 from autotune.tracking.mlflow_items import items_of
 
@@ -60,7 +60,7 @@ def enter(spec, name, plan, unit_s):
             speed, delay = Estimate(100.0 * b, 0.5, 1), Estimate(unit_s * b, 0.001, 1, "s")
             study.tell(trial, {"throughput": speed, "latency": delay})
         if name != "u":
-            study.ledger.set_study_note(name, VERIFIES, Plan("u", 1, 1).to_dict())
+            study.ledger.set_study_note(name, VERIFIES, VerificationPlan("u", 1, 1).to_dict())
         study.ledger.set_study_state(name, "COMPLETED")
 
 
@@ -93,7 +93,7 @@ def test_every_output_has_the_limit_as_it_was_written(folder, capsys):
     with Ledger.open(folder / "autotune-runs" / LEDGER_NAME) as ledger:
         row, again = ledger.studies()
         views = [read_view(ledger, one) for one in (row, again)]
-        found = compared(views[0], row, Plan("u", 1, 1), views[1], 0.05, [], "completed")
+        found = compared(views[0], row, VerificationPlan("u", 1, 1), views[1], 0.05, [], "completed")
         check("verify", "\n".join(verification_lines(found)), least=2)
         check("verify --json", json.dumps(verification_json(found)), least=2)
         check("junit", junit(found), least=2)

@@ -23,8 +23,8 @@ from autotune.study.scheduler import (
     Ask,
     End,
     GiveUp,
-    Launch,
     Refuse,
+    Replicate,
     Running,
     Say,
     Settings,
@@ -195,7 +195,7 @@ def test_the_order_of_what_is_proposed():
         assert schedule(known, asked(9)) == (End(said),)
 
 
-def test_an_answer_ends_a_trial_and_a_fault_of_the_world_only_the_third_time():
+def test_an_answer_ends_a_trial_and_an_environment_fault_only_the_third_time():
     failure, retries = Failure(Cause.WORKER_LOST, "gone"), Retries()
     states, pauses = [], []
     for now in (0.0, 10.0, 20.0):
@@ -272,7 +272,7 @@ class World:
     def check_stops(self, state):
         assert schedule(replace(state, interrupted=True), self.settings) == (End("interrupted"),)
         spent = schedule(replace(state, spent_s=60.0), replace(self.settings, time_s=60.0))
-        assert not any(isinstance(action, Start | Ask | Launch) for action in spent)
+        assert not any(isinstance(action, Start | Ask | Replicate) for action in spent)
 
     def carry_out(self, action):
         match action:
@@ -280,7 +280,7 @@ class World:
                 self.start(trial)
             case Ask():
                 self.ask()
-            case Launch(suggestion):
+            case Replicate(suggestion):
                 self.launch(suggestion)
             case Refuse(trial, _):
                 assert trial.config["width"] > self.cpus

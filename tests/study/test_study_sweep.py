@@ -24,7 +24,7 @@ from autotune.ledger import Ledger
 from autotune.report.plain import QuietView
 from autotune.spec.yaml_text import parse_text, read_text
 from autotune.study.study_file import read_study
-from autotune.study.sweep import Plan, chosen, order, sweep
+from autotune.study.sweep import SweepPlan, chosen, order, sweep
 from autotune.systems.registry import build_system
 from benchmarks.problems.tables import OWN, table_problems
 
@@ -68,28 +68,28 @@ def study_file(tmp_path):
 def test_a_sample_is_stratified_distinct_and_holds_the_default():
     count = GRID.count().value
     for seed in range(20):
-        found = chosen(GRID, Plan(sample=20, seed=seed))
+        found = chosen(GRID, SweepPlan(sample=20, seed=seed))
         keys = {config_key(config) for config in found}
         assert len(keys) == 20
         assert config_key(GRID.default_config) in keys
         assert all(not GRID.explain(config) for config in found)
-    assert chosen(GRID, Plan(sample=20, seed=3)) == chosen(GRID, Plan(sample=20, seed=3))
-    assert chosen(GRID, Plan(sample=20, seed=3)) != chosen(GRID, Plan(sample=20, seed=4))
-    assert len(chosen(GRID, Plan())) == count
-    assert len(chosen(GRID, Plan(sample=10_000))) == count
+    assert chosen(GRID, SweepPlan(sample=20, seed=3)) == chosen(GRID, SweepPlan(sample=20, seed=3))
+    assert chosen(GRID, SweepPlan(sample=20, seed=3)) != chosen(GRID, SweepPlan(sample=20, seed=4))
+    assert len(chosen(GRID, SweepPlan())) == count
+    assert len(chosen(GRID, SweepPlan(sample=10_000))) == count
 
 
 def test_the_first_parameter_of_the_sort_is_represented_as_in_the_whole():
     square = Space.from_dict({"parameters": {n: {"type": "int", "low": 1, "high": 8} for n in ("x", "y")}})
     for seed in range(10):
-        found = chosen(square, Plan(sample=16, seed=seed))
+        found = chosen(square, SweepPlan(sample=16, seed=seed))
         spread = [Counter(config[name] for config in found) for name in ("x", "y")]
         # exactly two of each, but for the default that takes the first place
         assert any(all(1 <= counts[level] <= 3 for level in range(1, 9)) for counts in spread)
 
 
 def test_replicates_are_blocks_in_different_orders():
-    plan = Plan(replicates=3)
+    plan = SweepPlan(replicates=3)
     configs = chosen(GRID, plan)
     places = [config_key(config) for config in order(configs, plan, GRID.default_config)]
     blocks = list(itertools.batched(places, len(configs))) if hasattr(itertools, "batched") else [
@@ -104,9 +104,9 @@ def test_replicates_are_blocks_in_different_orders():
 def test_too_many_are_refused_with_what_to_do():
     space = Space.from_dict({"parameters": {n: {"type": "int", "low": 1, "high": 90} for n in "abc"}})
     with pytest.raises(SpecError, match="too many to measure all") as caught:
-        chosen(space, Plan())
+        chosen(space, SweepPlan())
     assert "--sample N" in caught.value.hint
-    assert len(chosen(space, Plan(sample=7))) == 7
+    assert len(chosen(space, SweepPlan(sample=7))) == 7
 
 
 def test_the_table_holds_every_measurement_and_can_be_tuned_on(study_file, tmp_path):
@@ -115,7 +115,7 @@ def test_the_table_holds_every_measurement_and_can_be_tuned_on(study_file, tmp_p
     study_file.write_text(STUDY.replace("[1, 2, 4]", "[2, 4]").replace("low: 0, high: 2", "low: 1, high: 2"))
     spec = read_study(study_file)
     options = {"store": tmp_path / "store", "view": QuietView(), "out": out}
-    done = sweep(spec, Plan(replicates=2), **options)
+    done = sweep(spec, SweepPlan(replicates=2), **options)
     assert done.state == "completed"
     table = read_table(out)
     assert len(table.rows) == 8
@@ -131,7 +131,7 @@ def test_the_table_holds_every_measurement_and_can_be_tuned_on(study_file, tmp_p
         not in gzip.decompress(out.read_bytes()).decode() + (out.parent / "specs.json").read_text()
     )
     with pytest.raises(StudyError, match="has a sweep 'grid-sweep' already"):
-        sweep(spec, Plan(), **options)
+        sweep(spec, SweepPlan(), **options)
     with Ledger.open(tmp_path / "store" / "ledger.sqlite", read_only=True) as ledger:
         assert len(ledger.trials("grid-sweep")) == 8
     replayed = tmp_path / "replay.yaml"
@@ -182,7 +182,7 @@ def test_the_benchmarks_read_the_table(study_file, tmp_path, monkeypatch):
     (tmp_path / "tables").mkdir()
     study_file.write_text(study_file.read_text().replace("[1, 2, 4]", "[1, 2, 3]"))
     out = tmp_path / "tables" / "grid.csv.gz"
-    sweep(read_study(study_file), Plan(), store=tmp_path / "store", view=QuietView(), out=out)
+    sweep(read_study(study_file), SweepPlan(), store=tmp_path / "store", view=QuietView(), out=out)
     (build,) = table_problems(tmp_path / "tables").values()
     problem = build()
     assert problem.name == "grid/grid"

@@ -36,7 +36,7 @@ _RESERVED = {"and", "or", "not", "true", "false", "min", "max", "log2"}
 @check_class(...)
 @dataclass(frozen=True)
 class Prior:
-    """State a belief about where the optimum lies; it guides the search and never excludes a value.
+    """A belief about where the optimum lies; it guides the search and never excludes a value.
 
     Args:
         around: Most likely value of a numeric parameter.
@@ -74,7 +74,7 @@ _PRIOR = By(lambda raw, _: read_prior(raw))
 
 @dataclass(frozen=True, repr=False)
 class Parameter:
-    """What all kinds of parameters share.
+    """The base of all kinds of parameters.
 
     Args:
         name: A letter or underscore, then letters, digits and underscores; at most 64.

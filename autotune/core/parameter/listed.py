@@ -72,7 +72,7 @@ class Bool(_Weighed):
 
 @dataclass(frozen=True, repr=False)
 class Listed(_Weighed):
-    """What parameters with listed values share.
+    """The base of parameters with listed values.
 
     Values keep their types: `1`, `True` and `"1"` are three. YAML types those of a file that stand without
     quotes.

@@ -53,7 +53,7 @@ _WHOLE, _FINITE = By(_whole), By(_finite)
 
 @dataclass(frozen=True, repr=False)
 class Numeric(Parameter):
-    """What int and float share: a range and its scale."""
+    """The base of int and float: a range and its scale."""
 
     low: float
     high: float
@@ -130,8 +130,8 @@ class Int(Numeric):
         high: Largest value, included.
         scale: ``linear``, ``log2`` or ``log10``: on which steps of equal effect are expected.
         step: Distance of neighbouring values, counted from ``low``.
-        multiple_of: Allow only multiples of this number.
-        powers_of: Allow only powers of this number.
+        multiple_of: Number of which only multiples are allowed.
+        powers_of: Number of which only powers are allowed.
     """
 
     low: Annotated[int, _WHOLE]

@@ -131,8 +131,9 @@ class GPConfig(Section):
         failure_threshold: Probability of a measurement below which a candidate is left alone while others
             remain, before the share of failures among the last trials is added.
         failure_threshold_most: Upper bound of that threshold; 0 for no threshold.
-        waste: Part of the goal that is given up to be spared a wasted trial. On replayed tables 0.005 wastes
-            a fifth more trials and 0.02 finds the best configurations beside a border of memory later.
+        waste: Failure cost: part of the goal that is given up to be spared a wasted trial. On replayed tables
+            0.005 wastes a fifth more trials and 0.02 finds the best configurations beside a border of memory
+            later.
         limit_launches: Launches that a limit is shown to hold by: the search's, two or more fresh ones, and
             what the model knows from other configurations. What lies nearer to a limit than they can show
             will not be recommended, so that it is not looked for either.

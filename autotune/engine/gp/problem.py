@@ -10,7 +10,7 @@ from autotune.engine.question import Question
 
 @dataclass(frozen=True)
 class Problem(Question):
-    """What is known at one moment of a study, and by which design choices it is answered.
+    """A question with the design choices by which it is answered.
 
     Args:
         config: Design choices of the engine.

@@ -1,4 +1,4 @@
-"""Batches of a system that runs in process: warm-up, timed batches, verdict.
+"""Batches of a system that runs in process: warm-up, timed batches, validity.
 
 Owns the loop that calls a target and looks at its records. May import ``watch``, ``metrics``,
 ``statistics`` and ``workload``.

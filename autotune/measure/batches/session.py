@@ -1,4 +1,4 @@
-"""Measure one launched system: warm-up, timed batches until the goal is known well enough, verdict.
+"""Measure one launched system: warm-up, timed batches until the goal is known well enough, validity.
 
 When to stop is said by :mod:`autotune.measure.statistics.stopping`, from ``min_batches`` on. Time is checked
 between batches, so the batch in which it runs out counts in full; rates are ratios of sums, in which a long
@@ -14,13 +14,13 @@ from typing import Protocol
 
 from autotune.core.measurement import Estimate
 from autotune.core.request import Request, RequestRecord
-from autotune.measure.batches.validity import rate_of, verdict
+from autotune.measure.batches.validity import rate_of, validity_of
 from autotune.measure.metrics import Metric, halves_of, stopping_estimate, summarize
 from autotune.measure.statistics.doubt import halves_differ, widened
 from autotune.measure.statistics.samples import Batch
 from autotune.measure.statistics.steady_state import MOST_BATCHES, MOST_TIME, is_steady
 from autotune.measure.statistics.stopping import StoppingRule, half_width
-from autotune.measure.statistics.verdict import Measured
+from autotune.measure.statistics.validity import Measured
 from autotune.measure.watch.base import Watch
 from autotune.measure.watch.energy import EnergyMeter
 from autotune.measure.workload import Workload
@@ -30,7 +30,7 @@ _SLOWER = 1.25  # the next batch may take this much longer than any before it
 
 
 class Target(Protocol):
-    """Answer requests: the part of a system's driver that measuring needs."""
+    """The part of a system's driver that measuring needs: it answers requests."""
 
     def generate(self, requests: Sequence[Request], deadline: float) -> list[RequestRecord]:
         """Run the requests together as one batch and return their records in order.
@@ -64,7 +64,7 @@ def measure(
         deadline: ``time.monotonic()`` value; no batch is begun that is not likely to end before it.
         seed: Seed of the bootstrap. Requests follow from the workload's own seed.
         clock: Monotonic nanoseconds, the clock of ``deadline`` and of the records.
-        watches: Looked at between batches.
+        watches: Watches that look between batches.
         plugins: Metrics of plug-ins that are measured too.
     """
     run = _Run(target, batch_size, workload, deadline, clock, watches)
@@ -105,7 +105,7 @@ def measure(
         "corpus": fingerprint(),
     }
     records = [record for batch in batches for record in batch.records]
-    found = verdict(batches, workload.min_batches)
+    found = validity_of(batches, workload.min_batches)
     return Measured(metrics, records, facts, found.reasons, found.cause)
 
 

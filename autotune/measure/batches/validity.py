@@ -19,15 +19,15 @@ import numpy as np
 
 from autotune.core.request import Request, RequestRecord
 from autotune.measure.statistics.samples import Batch, is_answered
-from autotune.measure.statistics.verdict import Finding, Verdict, is_backwards, trend
-from autotune.measure.statistics.verdict import errors as found_errors
+from autotune.measure.statistics.validity import Finding, Validity, is_backwards, trend
+from autotune.measure.statistics.validity import errors as found_errors
 
 MOST_ERRORS = 0.001
 MOST_DRIFT = 0.10  # twice the usual precision: less does not change which configuration is best
 _SHORTEST_PROMPTS = 0.9
 
 
-def verdict(batches: Sequence[Batch], min_batches: int) -> Verdict:
+def validity_of(batches: Sequence[Batch], min_batches: int) -> Validity:
     """Return why the run is INVALID; no reasons for a valid one.
 
     Args:
@@ -42,7 +42,7 @@ def verdict(batches: Sequence[Batch], min_batches: int) -> Verdict:
         clock(batches),
         drift(batches),
     ]
-    return Verdict(tuple(Finding(reason) for reason in found if reason))
+    return Validity(tuple(Finding(reason) for reason in found if reason))
 
 
 def too_little(batches: Sequence[Batch], min_batches: int) -> str:

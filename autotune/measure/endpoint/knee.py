@@ -56,8 +56,8 @@ _LEVELS = np.linspace(0.0005, 0.9995, 1000)
 
 
 @dataclass(frozen=True)
-class Point:
-    """What one probe says of one limited metric.
+class ProbePoint:
+    """The result of one probe for one limited metric.
 
     Args:
         rate: Requests per second.
@@ -82,7 +82,7 @@ class Point:
         return self.excess is not None and not self.overloaded
 
 
-def crossing(points: Sequence[Point], near: float) -> Floats | None:
+def crossing(points: Sequence[ProbePoint], near: float) -> Floats | None:
     """Return quantiles of the posterior of the rate at which the limit is just kept.
 
     Args:
@@ -119,7 +119,7 @@ def crossing(points: Sequence[Point], near: float) -> Floats | None:
     return np.exp(np.interp(_LEVELS, np.cumsum(share) / share.sum(), np.log(rates)))
 
 
-def _with_shared_errors(points: Sequence[Point], near: float) -> list[Point]:
+def _with_shared_errors(points: Sequence[ProbePoint], near: float) -> list[ProbePoint]:
     close = [p for p in points if p.measured and abs(math.log(p.rate / near)) < _NEAR]
     if not close:
         return list(points)

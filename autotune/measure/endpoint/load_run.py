@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from autotune.core.request import RequestRecord
-from autotune.measure.endpoint.overload import Level
+from autotune.measure.endpoint.overload import RequestCount
 from autotune.measure.load.base import Load
 from autotune.measure.metrics import OUTPUT_THROUGHPUT
 from autotune.measure.statistics.samples import CUT_OFF, Window, cut_windows, is_answered
@@ -31,7 +31,7 @@ class LoadRun:
     """Records of a load so far.
 
     Args:
-        load: It runs.
+        load: Load that runs.
         clock: Monotonic nanoseconds.
         step_s: Seconds between two looks.
         watches: Callables, called at every look.
@@ -44,7 +44,7 @@ class LoadRun:
     watches: Sequence[Watch] = ()
     concurrency: int | None = None
     records: list[RequestRecord] = field(default_factory=list)
-    levels: list[Level] = field(default_factory=list)
+    levels: list[RequestCount] = field(default_factory=list)
     failed_in_a_row: int = 0
     longest_s: float = 0.0  # time an answered request has taken
     _counted: dict[str, tuple[int, int, int]] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class LoadRun:
             self._take(self.load.poll(max(0.0, left)))
             if self.clock() >= until or self.load.ended or self.dead:
                 break
-        self.levels.append(Level(self.clock(), len(self.records), self.load.in_flight()))
+        self.levels.append(RequestCount(self.clock(), len(self.records), self.load.in_flight()))
         for watch in self.watches:
             watch.look()
 
@@ -100,7 +100,7 @@ class LoadRun:
         """Return the time cut into as many windows as the answered requests allow, two for each.
 
         Args:
-            start_ns: Begin.
+            start_ns: Start.
             end_ns: End.
             least: Fewest windows.
         """

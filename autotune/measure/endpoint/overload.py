@@ -14,7 +14,7 @@ valid answer of another kind: the configuration cannot keep up with this rate. S
 
 Growth: of every second's requests the share ``1 - served / sent`` is not served, so in a first-come queue
 each second of load adds that many seconds of waiting. Its error is that of a ratio over pieces of the time
-(:mod:`.estimate`), so that bouts of service and lumps of completions are in it.
+(:mod:`autotune.measure.statistics.estimate`), so that bouts of service and lumps of completions are in it.
 
 Test: arrivals and departures of a queue that is never empty differ by a random walk of variance ``2 n`` after
 ``n`` arrivals (Poisson both), so a queue that grew by more than ``_SIGMAS`` times its root over the second
@@ -41,8 +41,8 @@ _LEAST_SENT = 8  # requests of a piece
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
-    """Count the requests at one time.
+class RequestCount:
+    """The number of requests at one time.
 
     Args:
         time_ns: Monotonic clock.
@@ -62,7 +62,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Overload:
-    """Verdict that the system cannot keep up.
+    """Evidence that the system cannot keep up.
 
     Args:
         sent: Requests per second that were sent in the time looked at.
@@ -80,7 +80,7 @@ class Overload:
         return f"{self.sent:.3g} requests/s were sent and {self.served:.3g} served"
 
 
-def overload(levels: Sequence[Level], start_ns: int = 0) -> Overload | None:
+def overload(levels: Sequence[RequestCount], start_ns: int = 0) -> Overload | None:
     """Return by how much the load exceeds what the system does, ``None`` if the queue does not grow.
 
     Args:
@@ -100,7 +100,7 @@ def overload(levels: Sequence[Level], start_ns: int = 0) -> Overload | None:
     return found if all(later > earlier for earlier, later in pairwise(quarters)) else None
 
 
-def between(levels: Sequence[Level]) -> Overload | None:
+def between(levels: Sequence[RequestCount]) -> Overload | None:
     """Return what was sent and served through a time; ``None`` where no more was sent than served.
 
     Args:
@@ -127,7 +127,7 @@ def projected(metrics: Mapping[str, Estimate], found: Overload, seconds: float) 
     """Return the metrics with waiting times as they are ``HORIZON_S`` after the load began.
 
     Args:
-        metrics: Measured.
+        metrics: Measured metrics.
         found: The overload.
         seconds: Time from the begin of the load to when the last of the measured requests was sent.
     """
@@ -149,10 +149,10 @@ def _at_horizon(statistic: str, measured: Estimate, found: Overload, seconds: fl
     return replace(measured, value=measured.value + found.growth * ahead, sem=error, projected=True)
 
 
-def _at(levels: Sequence[Level], time_ns: int) -> Level:
+def _at(levels: Sequence[RequestCount], time_ns: int) -> RequestCount:
     return next(level for level in levels if level.time_ns >= time_ns)
 
 
-def _quarters(levels: Sequence[Level]) -> list[Sequence[Level]]:
+def _quarters(levels: Sequence[RequestCount]) -> list[Sequence[RequestCount]]:
     cuts = np.linspace(0, len(levels), 5).astype(int)
     return [levels[a:b] for a, b in pairwise(cuts)]

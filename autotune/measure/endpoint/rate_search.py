@@ -34,15 +34,15 @@ from typing import Any
 
 from autotune.core.measurement import AT_LEAST, AT_MOST, Estimate
 from autotune.core.request import RequestRecord
-from autotune.measure.endpoint.knee import Point, crossing, lowest
+from autotune.measure.endpoint.knee import ProbePoint, crossing, lowest
 from autotune.measure.endpoint.load_run import LoadRun
 from autotune.measure.endpoint.overload import overload
 from autotune.measure.endpoint.served import (
     LOOK_REQUESTS,
-    Alone,
-    Site,
-    measure_alone,
+    MeasurementContext,
+    UnloadedLatency,
     measure_load,
+    measure_unloaded,
     unanswered,
 )
 from autotune.measure.endpoint.validity import latency_trend
@@ -52,7 +52,7 @@ from autotune.measure.metrics.errors import error_rate
 from autotune.measure.metrics.ttft import values as ttft_values
 from autotune.measure.statistics.samples import CUT_OFF, is_answered
 from autotune.measure.statistics.stopping import GROWTH, Looks
-from autotune.measure.statistics.verdict import Measured
+from autotune.measure.statistics.validity import Measured
 
 TOLERANCE = 0.05  # width of the last bracket; the noise beside it is usually no smaller
 _STEP = 2.0
@@ -78,8 +78,8 @@ class Probe:
         rate: Requests per second.
         passed: Whether all limits hold.
         why: Reason of the decision.
-        seconds: It took.
-        requests: Answered.
+        seconds: Seconds that it took.
+        requests: Number of answered requests.
         found: Estimates of the limited metrics, where the queue was stationary.
         idle_s: Seconds that were waited before it until the server was idle; ``None`` if it did not become
             so.
@@ -97,26 +97,31 @@ class Probe:
 
 
 def measure_max_rate(
-    site: Site, *, goal: str, limits: Sequence[Limit], low: float | None = None, high: float | None = None
+    context: MeasurementContext,
+    *,
+    goal: str,
+    limits: Sequence[Limit],
+    low: float | None = None,
+    high: float | None = None,
 ) -> Measured:
     """Find the highest rate that keeps ``limits`` and measure there.
 
     Args:
-        site: System that is measured, and how.
+        context: System that is measured, and how.
         goal: Metric whose interval ends the measurement at that rate.
         limits: Those that do not depend on another configuration.
         low: Lowest rate to consider in requests/s.
         high: Highest rate to consider.
     """
-    alone = measure_alone(site)
-    if alone.error:
-        return unanswered(alone, site.endpoint)
+    unloaded = measure_unloaded(context)
+    if unloaded.error:
+        return unanswered(unloaded, context.endpoint)
     told = [
         limit
         for limit in limits
-        if metric_of(limit[0], site.workload.goodput, site.plugins) or limit[0] == "error_rate"
+        if metric_of(limit[0], context.workload.goodput, context.plugins) or limit[0] == "error_rate"
     ]
-    search = _Search(site, told, alone, low, high)
+    search = _Search(context, told, unloaded, low, high)
     search.bracket()
     search.bisect()
     return search.measure(goal)
@@ -126,18 +131,23 @@ class _Search:
     """The bracket and all probes of a search."""
 
     def __init__(
-        self, site: Site, limits: Sequence[Limit], alone: Alone, low: float | None, high: float | None
+        self,
+        context: MeasurementContext,
+        limits: Sequence[Limit],
+        unloaded: UnloadedLatency,
+        low: float | None,
+        high: float | None,
     ) -> None:
-        self.site, self.limits, self.alone = site, limits, alone
+        self.context, self.limits, self.unloaded = context, limits, unloaded
         self.least, self.most = low, high
-        runtime = alone.metrics().get("idealized_runtime")
+        runtime = unloaded.metrics().get("idealized_runtime")
         self.first = low or (1 / runtime.value if runtime is not None and runtime.value > 0 else 1.0)
         if high is not None:
             self.first = min(self.first, high)
         self.probes: list[Probe] = []
         # The full measurement at the end needs its own time, warm-up and settling included.
-        reserve = min(2.0 * site.workload.time, site.left_s / 2)
-        self.probe_s = min(site.workload.time, max(1.0, (site.left_s - reserve) / _EXPECTED_PROBES))
+        reserve = min(2.0 * context.workload.time, context.left_s / 2)
+        self.probe_s = min(context.workload.time, max(1.0, (context.left_s - reserve) / _EXPECTED_PROBES))
         self.reserve_s = reserve
 
     @property
@@ -153,7 +163,7 @@ class _Search:
         return min((p for p in self.probes if not p.passed), key=lambda p: p.rate, default=None)
 
     def _may_go_on(self) -> bool:
-        return len(self.probes) < _MOST_PROBES and self.site.left_s > self.reserve_s
+        return len(self.probes) < _MOST_PROBES and self.context.left_s > self.reserve_s
 
     def bracket(self) -> None:
         """Double or halve the rate until one passes and one fails."""
@@ -176,10 +186,10 @@ class _Search:
         """Return whether every request without contention was beyond a limit: no rate can keep it."""
         for metric, sense, bound in self.limits:
             values = _LATENCIES.get(metric.rpartition(".")[0])
-            alone = self.alone.records
-            if sense != "<=" or values is None or len(alone) < _ALONE_TELL:
+            unloaded = self.unloaded.records
+            if sense != "<=" or values is None or len(unloaded) < _ALONE_TELL:
                 continue
-            if all(_is_late(values, bound, record) for record in alone):
+            if all(_is_late(values, bound, record) for record in unloaded):
                 return True
         return False
 
@@ -202,14 +212,19 @@ class _Search:
             idle_s = self._until_idle()
             # Errors as those of the probes: the curve through all has its own for what a queue remembers.
             found = measure_load(
-                self.site, self.alone, goal=judged, rate=rate, stream=f"measured/{number}", queue_memory=False
+                self.context,
+                self.unloaded,
+                goal=judged,
+                rate=rate,
+                stream=f"measured/{number}",
+                queue_memory=False,
             )
             why = "overload" if "overload" in found.facts else self._broken(found.metrics)
             if not found.invalid:
                 self.probes.append(self._in_full(rate, why, found, idle_s))
             if chosen is None or found.invalid or not why:
                 break
-            if self.site.left_s < self.site.workload.time:
+            if self.context.left_s < self.context.workload.time:
                 break
             if self.passing is None:
                 self._probe(chosen.rate / (1 + TOLERANCE), near=True)
@@ -241,7 +256,7 @@ class _Search:
     def _estimate(self) -> Estimate:
         if not self.probes:
             return Estimate(self.first, None, 1, "requests/s")
-        return highest_rate(self.probes, self.limits, self.site.seed)
+        return highest_rate(self.probes, self.limits, self.context.seed)
 
     @property
     def bound(self) -> str:
@@ -268,20 +283,20 @@ class _Search:
         Returns:
             ``None`` if the server did not become idle in the workload's time.
         """
-        usual = max(self.alone.seconds, default=0.0)
+        usual = max(self.unloaded.seconds, default=0.0)
         if not usual:
             return 0.0
-        began = self.site.clock()
-        run = self.site.start(f"idle/{len(self.probes)}", concurrency=1)
+        began = self.context.clock()
+        run = self.context.start(f"idle/{len(self.probes)}", concurrency=1)
         try:
-            while self.site.left_s > 0 and not (run.dead or run.load.ended):
+            while self.context.left_s > 0 and not (run.dead or run.load.ended):
                 run.step()
-                waited = (self.site.clock() - began) / 1e9
+                waited = (self.context.clock() - began) / 1e9
                 if any(
                     r.end_ns - r.send_ns <= _AS_ALONE * usual * 1e9 for r in run.records if is_answered(r)
                 ):
                     return waited
-                if waited > self.site.workload.time:
+                if waited > self.context.workload.time:
                     break
         finally:
             run.stop()
@@ -296,32 +311,32 @@ class _Search:
                 lateness by chance, and its estimates are the ones that the rate is computed from.
         """
         idle_s = self._until_idle()
-        run = self.site.start(f"search/{len(self.probes)}", rate)
-        began = self.site.clock()
+        run = self.context.start(f"search/{len(self.probes)}", rate)
+        began = self.context.clock()
         try:
             passed, why, found = self._judge(run, rate, near)
         finally:
             run.stop()
         answered = sum(is_answered(r) for r in run.records)
-        seconds = (self.site.clock() - began) / 1e9
+        seconds = (self.context.clock() - began) / 1e9
         over = why.startswith("overload")
         probe = Probe(rate, passed, why, seconds, answered, found, idle_s, over)
         self.probes.append(probe)
         return probe
 
     def _judge(self, run: LoadRun, rate: float, near: bool) -> tuple[bool, str, dict[str, Estimate]]:
-        site, start = self.site, run.start_ns
+        context, start = self.context, run.start_ns
         warm_ns = start + round(_WARM_SHARE * self.probe_s * 1e9)
         looks = Looks(_WARM_SHARE * self.probe_s * GROWTH)
         # A slow system needs a while until enough has ended to judge it by.
         longest = max(self.probe_s, (LOOK_REQUESTS + 10) / rate)
         while True:
             run.step()
-            elapsed = (site.clock() - start) / 1e9
+            elapsed = (context.clock() - start) / 1e9
             over = overload(run.levels)
             if over is not None:
                 return False, f"overload: {over}", {}
-            if run.dead or site.left_s <= 0:
+            if run.dead or context.left_s <= 0:
                 return False, "requests fail" if run.dead else "no time left", {}
             late = self._too_late(run, warm_ns, rate * (longest - (warm_ns - start) / 1e9))
             if late:
@@ -332,22 +347,22 @@ class _Search:
                 decided = self._certain(self._found(run, warm_ns, self._ended_by_now(run, warm_ns)))
                 if decided is not None and not (near and decided[0]):
                     return decided
-        end = site.clock()
-        run.settle(end, site.deadline * 1e9)
+        end = context.clock()
+        run.settle(end, context.deadline * 1e9)
         return self._final(run, warm_ns, end)
 
     def _ended_by_now(self, run: LoadRun, start_ns: int) -> int:
         """Return up to when requests were sent of which all have ended, as far as one can tell."""
-        now = self.site.clock()
+        now = self.context.clock()
         return now - min(round(run.longest_s * 1e9), (now - start_ns) // 2)
 
     def _found(self, run: LoadRun, start_ns: int, end_ns: int) -> dict[str, Estimate]:
-        windows = run.windows(start_ns, max(end_ns, start_ns + 1), self.site.workload.min_batches)
+        windows = run.windows(start_ns, max(end_ns, start_ns + 1), self.context.workload.min_batches)
         sent = [r for w in windows for r in w.sent]
         found: dict[str, Estimate] = {}
         for name, _, _ in self.limits:
-            metric = metric_of(name, self.site.workload.goodput, self.site.plugins)
-            measured = error_rate(sent) if metric is None else metric.estimates(windows, self.site.seed)
+            metric = metric_of(name, self.context.workload.goodput, self.context.plugins)
+            measured = error_rate(sent) if metric is None else metric.estimates(windows, self.context.seed)
             found |= {name: measured[name]} if name in measured else {}
         return found
 
@@ -365,10 +380,10 @@ class _Search:
         return (True, "clearly within the limits", found) if clear else None
 
     def _final(self, run: LoadRun, start_ns: int, end_ns: int) -> tuple[bool, str, dict[str, Estimate]]:
-        windows = run.windows(start_ns, end_ns, self.site.workload.min_batches)
+        windows = run.windows(start_ns, end_ns, self.context.workload.min_batches)
         sent = [r for w in windows for r in w.sent]
         failed = sum(not is_answered(r) and r.error != CUT_OFF for r in sent)
-        if failed > self.site.max_error_rate * len(sent):
+        if failed > self.context.max_error_rate * len(sent):
             return False, f"{failed} of {len(sent)} requests failed", {}
         if any(r.error == CUT_OFF for r in sent) or not sent:
             return False, "requests did not end", {}
@@ -427,12 +442,12 @@ def highest_rate(probes: Sequence[Probe], limits: Sequence[Limit], seed: int) ->
     return Estimate(middle, max(high - low, TOLERANCE * middle) / math.sqrt(12), n, "requests/s")
 
 
-def _points(probes: Sequence[Probe], limit: Limit) -> list[Point]:
+def _points(probes: Sequence[Probe], limit: Limit) -> list[ProbePoint]:
     """Return what every probe says of one limit."""
     metric, sense, bound = limit
     points = []
     for p in probes:
-        point = Point(p.rate, p.seconds, p.passed, overloaded=p.overloaded)
+        point = ProbePoint(p.rate, p.seconds, p.passed, overloaded=p.overloaded)
         e = p.found.get(metric)
         if e is not None and e.sem is not None and e.value > 0 and bound > 0:
             excess = math.log(e.value / bound) * (1 if sense == "<=" else -1)

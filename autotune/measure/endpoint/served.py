@@ -3,13 +3,16 @@
 1. A request alone, several times, one after the other: wakes what is lazy (compilation, caches) without a
    queue that would have to be worked off later, and gives the time of a request without contention.
 2. The load itself begins, and goes on without a break until the end. Its first part is cut off: the Marginal
-   Standard Error Rule (:mod:`.steady_state`) on twenty windows of the output rate and the latency says where.
-3. Windows of what follows are the observations; errors come from their spread (:mod:`.estimate`). Looks at
-   the interval of the goal are taken at times fixed beforehand, each a quarter later than the one before, for
-   the reasons in :mod:`.session`. ``precision``, ``requests``, ``time`` or the deadline end it. The error of
-   a rate comes from few frequencies and scatters, so that precision ends a run only when ``NARROW_LOOKS``
-   looks in a row find the interval narrow; it is then of the width asked for (:func:`.estimate.fixed_width`),
-   and in the second half of the time at least of that which the last looks let one expect.
+   Standard Error Rule (:mod:`autotune.measure.statistics.steady_state`) on twenty windows of the output rate
+   and the latency says where.
+3. Windows of what follows are the observations; errors come from their spread
+   (:mod:`autotune.measure.statistics.estimate`). Looks at the interval of the goal are taken at times fixed
+   beforehand, each a quarter later than the one before, for the reasons in
+   :mod:`autotune.measure.statistics.stopping`. ``precision``, ``requests``, ``time`` or the deadline end it.
+   The error of a rate comes from few frequencies and scatters, so that precision ends a run only when
+   ``NARROW_LOOKS`` looks in a row find the interval narrow; it is then of the width asked for
+   (:func:`autotune.measure.statistics.estimate.fixed_width`), and in the second half of the time at least of
+   that which the last looks let one expect.
 4. The load goes on until what was sent in the measured time has ended, so that slow requests are in the
    measurement and nothing is served at a lighter load than the one measured.
 
@@ -32,8 +35,8 @@ from autotune.core.measurement import Cause, Estimate
 from autotune.core.request import RequestRecord, is_malformed
 from autotune.measure.endpoint.load_run import LONGEST_STEP_S, STEPS, LoadRun
 from autotune.measure.endpoint.overload import HORIZON_S, Overload, between, is_projected, overload, projected
-from autotune.measure.endpoint.validity import LEAST_REQUESTS, verdict
-from autotune.measure.load.base import NICE, REALTIME, LoadGenerator, Plan
+from autotune.measure.endpoint.validity import LEAST_REQUESTS, validity_of
+from autotune.measure.load.base import NICE, REALTIME, LoadGenerator, LoadPlan
 from autotune.measure.metrics import OUTPUT_THROUGHPUT, Metric, halves_of, stopping_estimate, summarize
 from autotune.measure.metrics.errors import error_rate
 from autotune.measure.metrics.goodput import goodput
@@ -43,7 +46,7 @@ from autotune.measure.statistics.queue_memory import relaxations
 from autotune.measure.statistics.samples import CUT_OFF, Window, is_answered
 from autotune.measure.statistics.steady_state import MOST_TIME
 from autotune.measure.statistics.stopping import Looks, StoppingRule, half_width
-from autotune.measure.statistics.verdict import Measured
+from autotune.measure.statistics.validity import Measured
 from autotune.measure.watch.base import Watch
 from autotune.measure.watch.cpu_time import SpareCpus
 from autotune.measure.workload import Workload
@@ -63,19 +66,19 @@ _RESERVE = 1.25  # what is under way at the end may take this much longer than a
 
 
 @dataclass(frozen=True)
-class Site:
+class MeasurementContext:
     """Context of a measurement: what is measured and by which means.
 
     Args:
-        generator: Sends the requests.
+        generator: Generator that sends the requests.
         endpoint: Endpoint of the server.
         workload: Requests to send, and when to stop.
         deadline: Value of ``clock`` in seconds by which all must be over.
         clock: Monotonic nanoseconds, the clock of the records.
-        watches: Looked at while a load runs.
+        watches: Watches that look while a load runs.
         seed: Seed of the bootstrap.
         max_error_rate: Share of the requests that may fail in a valid measurement.
-        spare: Knows how few CPUs the system left idle so far; ``None`` if nobody looked.
+        spare: Least number of CPUs that the system left idle so far; ``None`` if nobody looked.
         plugins: Metrics of plug-ins that are measured too.
     """
 
@@ -105,7 +108,7 @@ class Site:
     def start(self, stream: str, rate: float | None = None, concurrency: int | None = None) -> LoadRun:
         """Begin a load."""
         left_s = max(0.0, self.left_s)
-        plan = Plan(self.endpoint, self.workload, rate, concurrency, stream, self.precedence, left_s)
+        plan = LoadPlan(self.endpoint, self.workload, rate, concurrency, stream, self.precedence, left_s)
         step_s = min(LONGEST_STEP_S, self.workload.time / STEPS)
         return LoadRun(self.generator.start(plan), self.clock, step_s, self.watches, concurrency)
 
@@ -116,7 +119,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Alone:
+class UnloadedLatency:
     """Latency of requests sent one at a time.
 
     Args:
@@ -137,42 +140,42 @@ class Alone:
 
 
 def measure_served(
-    site: Site, *, goal: str, rate: float | None = None, concurrency: int | None = None
+    context: MeasurementContext, *, goal: str, rate: float | None = None, concurrency: int | None = None
 ) -> Measured:
     """Measure an endpoint under one load until ``goal`` is known to the workload's precision.
 
     Args:
-        site: System that is measured, and how.
+        context: System that is measured, and how.
         goal: Metric whose interval ends the run; the output throughput stands in for one that records do
             not tell.
         rate: Requests per second of an open loop; ``None`` for a trace, which has its own.
         concurrency: Requests under way at once of a closed loop; ``None`` for an open one.
     """
-    alone = measure_alone(site)
-    if alone.error:
-        return unanswered(alone, site.endpoint)
-    return measure_load(site, alone, goal=goal, rate=rate, concurrency=concurrency)
+    unloaded = measure_unloaded(context)
+    if unloaded.error:
+        return unanswered(unloaded, context.endpoint)
+    return measure_load(context, unloaded, goal=goal, rate=rate, concurrency=concurrency)
 
 
-def unanswered(alone: Alone, endpoint: Endpoint) -> Measured:
+def unanswered(unloaded: UnloadedLatency, endpoint: Endpoint) -> Measured:
     """Return the measurement of a server that answered no request, with whose fault that is."""
-    cause = Cause.WRONG_OUTPUT if is_malformed(alone.error) else Cause.CRASHED_UNDER_LOAD
-    if _REFUSED.search(alone.error):
+    cause = Cause.WRONG_OUTPUT if is_malformed(unloaded.error) else Cause.CRASHED_UNDER_LOAD
+    if _REFUSED.search(unloaded.error):
         cause = Cause.OWNER_MISTAKE
-    elif alone.error == _NONE_ENDED:
+    elif unloaded.error == _NONE_ENDED:
         cause = Cause.TIME_LIMIT
-    said = f"no request was answered: {explained(alone.error, endpoint)}"
-    return Measured({}, [], {"requests": alone.asked}, (said,), cause)
+    said = f"no request was answered: {explained(unloaded.error, endpoint)}"
+    return Measured({}, [], {"requests": unloaded.asked}, (said,), cause)
 
 
-def measure_alone(site: Site) -> Alone:
+def measure_unloaded(context: MeasurementContext) -> UnloadedLatency:
     """Send one request after the other for a small share of the time."""
-    run = site.start("warmup", concurrency=1)
-    began = site.clock()
-    longest = began + site.workload.time * ALONE_SHARE * 1e9
-    while not (run.dead or run.load.ended) and site.left_s > 0:
+    run = context.start("warmup", concurrency=1)
+    began = context.clock()
+    longest = began + context.workload.time * ALONE_SHARE * 1e9
+    while not (run.dead or run.load.ended) and context.left_s > 0:
         count = len(run.records)
-        if count >= _ALONE_MOST or (count >= _ALONE_LEAST and site.clock() >= longest):
+        if count >= _ALONE_MOST or (count >= _ALONE_LEAST and context.clock() >= longest):
             break
         run.step()
     run.stop()
@@ -181,12 +184,12 @@ def measure_alone(site: Site) -> Alone:
     error = "" if answered else next(failed, _NONE_ENDED)
     answered.sort(key=lambda r: r.send_ns)
     seconds = [(r.end_ns - r.send_ns) / 1e9 for r in answered[1:]]
-    return Alone(seconds, len(run.records), error, answered[1:])
+    return UnloadedLatency(seconds, len(run.records), error, answered[1:])
 
 
 def measure_load(
-    site: Site,
-    alone: Alone,
+    context: MeasurementContext,
+    unloaded: UnloadedLatency,
     *,
     goal: str,
     rate: float | None = None,
@@ -197,31 +200,36 @@ def measure_load(
     """Measure under one load; what :func:`measure_served` does once the system is awake.
 
     Args:
-        site: System that is measured, and how.
-        alone: Time that requests took without contention.
+        context: System that is measured, and how.
+        unloaded: Time that requests took without contention.
         goal: Goal as for :func:`measure_served`.
         rate: The same.
         concurrency: The same.
         stream: Stream of the random numbers of arrivals and requests.
         queue_memory: Whether the errors of an open loop's latencies take in how long its queue remembers.
     """
-    measuring = _Measuring(site, site.start(stream, rate, concurrency), goal, rate, concurrency)
+    measuring = _Measuring(context, context.start(stream, rate, concurrency), goal, rate, concurrency)
     measuring.remembers = queue_memory and concurrency is None
     try:
         measuring.warm_up()
         measuring.until_known()
     finally:
         measuring.run.stop()
-    return measuring.result(alone)
+    return measuring.result(unloaded)
 
 
 class _Measuring:
     """One measurement while it goes on."""
 
     def __init__(
-        self, site: Site, run: LoadRun, goal: str, rate: float | None, concurrency: int | None
+        self,
+        context: MeasurementContext,
+        run: LoadRun,
+        goal: str,
+        rate: float | None,
+        concurrency: int | None,
     ) -> None:
-        self.site, self.run, self.goal, self.rate, self.concurrency = site, run, goal, rate, concurrency
+        self.context, self.run, self.goal, self.rate, self.concurrency = context, run, goal, rate, concurrency
         self.open_loop = concurrency is None
         self.remembers = self.open_loop
         self.steady: bool | None = False
@@ -233,14 +241,14 @@ class _Measuring:
 
     def warm_up(self) -> None:
         """Run until the system is steady, or for as long as warm-up may take."""
-        run, workload = self.run, self.site.workload
+        run, workload = self.run, self.context.workload
         looks = Looks()
         while self._goes_on():
             run.step()
-            elapsed = (self.site.clock() - run.start_ns) / 1e9
+            elapsed = (self.context.clock() - run.start_ns) / 1e9
             if workload.warmup is not None:
                 if len(run.records) >= workload.warmup * (self.concurrency or 1):
-                    self.steady, self.start_ns = None, self.site.clock()
+                    self.steady, self.start_ns = None, self.context.clock()
                     return
                 continue
             if looks.due(elapsed):
@@ -255,11 +263,11 @@ class _Measuring:
             ):
                 break
         # What ends a run this early is judged by all that there is.
-        self.start_ns = run.start_ns if self.stopped_by else self.site.clock()
+        self.start_ns = run.start_ns if self.stopped_by else self.context.clock()
 
     def until_known(self) -> None:
         """Run until something ends the measurement, then until what was sent in it has ended."""
-        run, workload, clock = self.run, self.site.workload, self.site.clock
+        run, workload, clock = self.run, self.context.workload, self.context.clock
         looks = Looks((clock() - self.start_ns) / 1e9)
         rule = StoppingRule(workload.precision, workload.time, workload.requests, looks, NARROW_LOOKS)
 
@@ -287,14 +295,14 @@ class _Measuring:
 
     def _settle(self) -> None:
         """Wait until what was sent so far has ended; what is sent meanwhile is not measured."""
-        end_ns = self.site.clock()
+        end_ns = self.context.clock()
         if (
             self.run.load.ended and self.run.records
         ):  # a trace is over, or a tool's own run: with the last one
             end_ns = max(r.send_ns for r in self.run.records) + 1
         self.end_ns = max(end_ns, self.start_ns + 1)
         if self.overload is None and not self.run.dead:
-            self.run.settle(self.end_ns, self.site.deadline * 1e9)
+            self.run.settle(self.end_ns, self.context.deadline * 1e9)
 
     def _goes_on(self) -> bool:
         """Return whether the load goes on; say what ended it."""
@@ -305,7 +313,7 @@ class _Measuring:
             self.stopped_by = "errors"
         elif run.load.ended:
             self.stopped_by = "end of the trace"
-        elif self.site.left_s <= _RESERVE * run.longest_s:
+        elif self.context.left_s <= _RESERVE * run.longest_s:
             self.stopped_by = "deadline"
         elif self.open_loop and self._long_enough() and (found := overload(run.levels)) is not None:
             self.overload, self.stopped_by = found, "overload"
@@ -313,7 +321,7 @@ class _Measuring:
 
     def _long_enough(self) -> bool:
         """Return whether what the system does when it is full could be seen by now."""
-        full = (self.site.clock() - self.run.start_ns) / 1e9 >= OVERLOAD_SHARE * self.site.workload.time
+        full = (self.context.clock() - self.run.start_ns) / 1e9 >= OVERLOAD_SHARE * self.context.workload.time
         return full and self.run.count_answered(self.run.start_ns) >= LEAST_REQUESTS
 
     def windows(self, end_ns: int, *, unfinished: bool = False) -> list[Window]:
@@ -322,7 +330,7 @@ class _Measuring:
         if unfinished:  # the quick ones among those sent last would stand for all
             last -= min(round(self.run.longest_s * 1e9), (end_ns - start) // 2)
         last = max(last, start + 1)
-        windows = self.run.windows(start, last, self.site.workload.min_batches)
+        windows = self.run.windows(start, last, self.context.workload.min_batches)
         if not self.remembers:
             return windows
         answered = [r for r in self.run.records if is_answered(r) and r.send_ns < last and r.end_ns > start]
@@ -336,29 +344,29 @@ class _Measuring:
         return half_width(self._decisive(windows)[1])
 
     def _decisive(self, windows: Sequence[Window]) -> tuple[str, Estimate | None]:
-        site = self.site
-        return stopping_estimate(self.goal, windows, site.seed, site.workload.goodput, site.plugins)
+        context = self.context
+        return stopping_estimate(self.goal, windows, context.seed, context.workload.goodput, context.plugins)
 
     def _explained(self, record: RequestRecord) -> RequestRecord:
-        error = explained(record.error or "", self.site.endpoint)
+        error = explained(record.error or "", self.context.endpoint)
         return record if error == (record.error or "") else replace(record, error=error)
 
-    def result(self, alone: Alone) -> Measured:
+    def result(self, unloaded: UnloadedLatency) -> Measured:
         """Return what was measured, and whether it is to be believed."""
-        site, run, workload = self.site, self.run, self.site.workload
+        context, run, workload = self.context, self.run, self.context.workload
         if self.overload is not None:
             self.start_ns = run.start_ns
         windows = self.windows(self.end_ns)
         sent = [self._explained(r) for w in windows for r in w.sent]
-        judged = verdict(windows, sent, site.max_error_rate, self.stopped_by, open_loop=self.open_loop)
+        judged = validity_of(windows, sent, context.max_error_rate, self.stopped_by, open_loop=self.open_loop)
         if judged.rising and self.overload is None:
             measured = [level for level in run.levels if self.start_ns <= level.time_ns <= self.end_ns]
             self.overload = between(measured)
-        metrics = summarize(windows, site.seed, workload.goodput, site.plugins)
+        metrics = summarize(windows, context.seed, workload.goodput, context.plugins)
         name = self.goal if self.goal in metrics else OUTPUT_THROUGHPUT.name
         differ = False
         if self.steady is False and self.overload is None:
-            halves = halves_of(windows, site.seed, workload.goodput, site.plugins)
+            halves = halves_of(windows, context.seed, workload.goodput, context.plugins)
             differ, metrics = halves_differ(halves, name, workload.precision), widened(metrics, halves)
         precision_of, decisive = self._decisive(windows)
         reached, usual = half_width(decisive), usual_width(self.looks, workload.time)
@@ -367,12 +375,12 @@ class _Measuring:
             metrics = {**metrics, name: fixed_width(metrics[name], workload.precision, usual)}
         reached = usual if lucky else reached
         if self.overload is not None:
-            late = goodput(workload.goodput).estimates(windows[len(windows) // 2 :], site.seed)
+            late = goodput(workload.goodput).estimates(windows[len(windows) // 2 :], context.seed)
             last_ns = max((r.send_ns for r in sent if is_answered(r)), default=run.start_ns)
             metrics = projected(metrics, self.overload, (last_ns - run.start_ns) / 1e9) | late
         invalid = judged.reasons if self.overload is None else judged.reasons_excluding_overload
         memory = windows[0].relaxations if self.overload is None else None
-        metrics |= {**error_rate(sent), **alone.metrics()}
+        metrics |= {**error_rate(sent), **unloaded.metrics()}
         facts: dict[str, object] = {
             "windows": len(windows),
             "window_s": windows[0].seconds,
@@ -394,7 +402,7 @@ class _Measuring:
             "warmup_steady": self.steady,
             "halves_differ": differ,
             "relaxations": None if memory is None or math.isinf(memory) else memory,
-            "alone_requests": alone.asked,
+            "alone_requests": unloaded.asked,
         }
         if self.overload is not None:
             facts["overload"] = {"sent": self.overload.sent, "served": self.overload.served,

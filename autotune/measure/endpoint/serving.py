@@ -9,12 +9,12 @@ from dataclasses import replace
 from autotune.core.endpoint import Endpoint
 from autotune.core.measurement import Estimate
 from autotune.measure.endpoint.rate_search import Limit, measure_max_rate
-from autotune.measure.endpoint.served import Site, measure_served
+from autotune.measure.endpoint.served import MeasurementContext, measure_served
 from autotune.measure.endpoint.token_counts import counting
 from autotune.measure.load import choose
 from autotune.measure.load.base import LoadGenerator
 from autotune.measure.metrics import Metric
-from autotune.measure.statistics.verdict import Measured
+from autotune.measure.statistics.validity import Measured
 from autotune.measure.watch.cpu_time import SpareCpus
 from autotune.measure.watch.energy import EnergyMeter
 from autotune.measure.watch.machine_watch import MachineWatch, with_machine
@@ -29,7 +29,7 @@ def build_generator(workload: Workload, salt: str = "") -> LoadGenerator:
 
     Args:
         workload: Its ``generator`` says which.
-        salt: Makes prompts differ from those of other runs, for a server that has served some.
+        salt: Text that makes prompts differ from those of other runs, for a server that has served some.
 
     Raises:
         EnvironmentProblem: It is a tool that is not installed.
@@ -53,7 +53,7 @@ def measure_endpoint(
     """Measure a server.
 
     Args:
-        generator: Sends the requests.
+        generator: Generator that sends the requests.
         endpoint: Endpoint of the server.
         workload: Requests to send; ``rate`` is a number, a search for the highest one, or not there.
         goal: Metric whose interval ends the run.
@@ -68,7 +68,7 @@ def measure_endpoint(
     fetch = counters_of(endpoint)
     server = None if fetch is None else ServerWatch(fetch, clock)
     spare = SpareCpus()
-    site = Site(
+    context = MeasurementContext(
         generator=generator,
         endpoint=endpoint,
         workload=workload,
@@ -82,7 +82,7 @@ def measure_endpoint(
     )
     meter = EnergyMeter()
     began = clock()
-    found = _measure(site, goal, limits)
+    found = _measure(context, goal, limits)
     joules, took = meter.joules(), (clock() - began) / 1e9
     counted, counting_notes = counting(found.records)
     facts = {**found.facts, **counted, "load": generator.facts(endpoint)}
@@ -92,13 +92,13 @@ def measure_endpoint(
     return _with_watches(found, machine, server, None if joules is None or took <= 0 else joules / took)
 
 
-def _measure(site: Site, goal: str, limits: Sequence[Limit]) -> Measured:
-    rate = site.workload.rate
+def _measure(context: MeasurementContext, goal: str, limits: Sequence[Limit]) -> Measured:
+    rate = context.workload.rate
     if isinstance(rate, RateSearch):
-        return measure_max_rate(site, goal=goal, limits=limits, low=rate.low, high=rate.high)
-    if site.workload.arrival == "concurrency":
-        return measure_served(site, goal=goal, concurrency=site.workload.concurrency or _AT_ONCE)
-    return measure_served(site, goal=goal, rate=rate)
+        return measure_max_rate(context, goal=goal, limits=limits, low=rate.low, high=rate.high)
+    if context.workload.arrival == "concurrency":
+        return measure_served(context, goal=goal, concurrency=context.workload.concurrency or _AT_ONCE)
+    return measure_served(context, goal=goal, rate=rate)
 
 
 def _with_watches(

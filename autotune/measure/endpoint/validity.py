@@ -27,8 +27,8 @@ from autotune.core.endpoint import is_redirect
 from autotune.core.measurement import Cause
 from autotune.core.request import RequestRecord, is_malformed
 from autotune.measure.statistics.samples import CUT_OFF, Window, is_answered
-from autotune.measure.statistics.verdict import Finding, Verdict, is_backwards, trend
-from autotune.measure.statistics.verdict import errors as found_errors
+from autotune.measure.statistics.validity import Finding, Validity, is_backwards, trend
+from autotune.measure.statistics.validity import errors as found_errors
 
 LEAST_REQUESTS = 10
 MOST_SLIP_S = 0.01
@@ -38,8 +38,8 @@ _PARTS = 10
 
 
 @dataclass(frozen=True)
-class LoadVerdict(Verdict):
-    """Verdict of a load.
+class LoadValidity(Validity):
+    """Validity of a load.
 
     Args:
         rising: Whether the latency of an open loop rose all the time.
@@ -50,14 +50,14 @@ class LoadVerdict(Verdict):
     slip_p99_s: float = 0.0
 
 
-def verdict(
+def validity_of(
     windows: Sequence[Window],
     sent: Sequence[RequestRecord],
     max_error_rate: float,
     stopped_by: str,
     *,
     open_loop: bool,
-) -> LoadVerdict:
+) -> LoadValidity:
     """Judge what was measured.
 
     Args:
@@ -89,7 +89,7 @@ def verdict(
         text = f"the latency drifted by {change:+.0%} during the run, at most {MOST_CHANGE:.0%} may"
         found.append(Finding(text, by_queue=True))
     rising = open_loop and change is not None and change > 0
-    return LoadVerdict(tuple(found), rising, slip_p99(sent))
+    return LoadValidity(tuple(found), rising, slip_p99(sent))
 
 
 def errors(sent: Sequence[RequestRecord], most: float) -> str:

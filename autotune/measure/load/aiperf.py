@@ -15,7 +15,7 @@ from autotune.core.endpoint import foreign_json
 from autotune.core.json_object import JsonObject
 from autotune.core.request import RequestRecord
 from autotune.measure.load.answer import shared
-from autotune.measure.load.base import Plan
+from autotune.measure.load.base import LoadPlan
 from autotune.measure.load.prompts import Order
 from autotune.measure.load.tool import Task, extra_fields, read_output, write_lines
 
@@ -35,7 +35,7 @@ class AIPerf:
     name = "aiperf"
     install = "pip install aiperf, in an environment of its own (it brings 141 packages)"
 
-    def environment(self, plan: Plan) -> Mapping[str, str]:
+    def environment(self, plan: LoadPlan) -> Mapping[str, str]:
         """Return its settings: with either set to anything it refuses a folder, for which it asks no hub."""
         return {"HF_HUB_OFFLINE": "", "TRANSFORMERS_OFFLINE": ""}
 

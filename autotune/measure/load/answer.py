@@ -1,6 +1,6 @@
 """What the events of one streamed completion say: when how many tokens came, and what went wrong.
 
-How many tokens an answer has, in order of preference (:attr:`Answer.counted_by`):
+How many tokens an answer has, in order of preference (:attr:`StreamedAnswer.counted_by`):
 
 1. ``usage``: what the server counted, at the end or in its last running count;
 2. ``length``: the tokens asked for, where the answer ended because it had them (``finish_reason: length``).
@@ -16,17 +16,18 @@ several tokens (drafting, a busy server), and tokens may come without text of th
 character). Reasoning and tool calls are text. The first arrival is the first chunk with text: tokens before
 it count for it.
 
-Reasoning that is counted and not streamed (:attr:`Answer.hidden`) is told by ``reasoning_tokens`` of the
-usage, at its top or in ``completion_tokens_details``, or by a running count that begins high. It lies before
-the first chunk with text, and is no part of the others. Reasoning may be counted and streamed as content too:
-without a running count the text decides, by its chunks, words and bytes, whether it has the tokens with the
-reasoning or those without. Where both fit, where only a summary is streamed, where the count of reasoning
-cannot be, or where an answer has more tokens than its text has bytes and nobody says why, tokens may be
-hidden that cannot be counted. Without a count of reasoning, fewer hidden tokens than that are not noticed.
+Reasoning that is counted and not streamed (:attr:`StreamedAnswer.hidden`) is told by ``reasoning_tokens`` of
+the usage, at its top or in ``completion_tokens_details``, or by a running count that begins high. It lies
+before the first chunk with text, and is no part of the others. Reasoning may be counted and streamed as
+content too: without a running count the text decides, by its chunks, words and bytes, whether it has the
+tokens with the reasoning or those without. Where both fit, where only a summary is streamed, where the count
+of reasoning cannot be, or where an answer has more tokens than its text has bytes and nobody says why, tokens
+may be hidden that cannot be counted. Without a count of reasoning, fewer hidden tokens than that are not
+noticed.
 
 A usage need not be one. ``24.0`` and ``"24"`` are counts; a truth value, a fraction, a negative number or one
-that the text contradicts is not believed, and :attr:`Answer.doubted` says so. With more reasoning than tokens
-it contradicts itself, unless an end by ``length`` or the total says that it counts them apart.
+that the text contradicts is not believed, and :attr:`StreamedAnswer.doubted` says so. With more reasoning
+than tokens it contradicts itself, unless an end by ``length`` or the total says that it counts them apart.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ _HELD_BACK = 3  # tokens that wait for the last byte of a character, which has f
 _SUMMARY = (8, 3)  # of at least eight tokens of reasoning less than a third of the text that others have
 
 
-class Answer:
-    """Take the events of one answer.
+class StreamedAnswer:
+    """One streamed answer, put together from its events.
 
     Args:
         wanted: Tokens asked for, where an end by ``length`` means that they all came; ``None`` where it does
@@ -71,10 +72,10 @@ class Answer:
         most: Tokens that may come at most; ``None`` where that is not known.
 
     Attributes:
-        error: What the server said went wrong, else ``""``.
+        error: Text of what the server said went wrong, else ``""``.
         done: Whether the server said that the stream is over.
         finished: The reason that the server gave for the end.
-        prompt_tokens: As the server counted them, ``None`` where it does not say.
+        prompt_tokens: Number that the server counted, ``None`` where it does not say.
         reasoning: Tokens of reasoning as the server counted them, streamed or not.
     """
 

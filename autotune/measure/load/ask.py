@@ -10,13 +10,13 @@ from contextlib import closing
 
 from autotune.core.endpoint import BUSY, Endpoint, Refused
 from autotune.core.http_client import HttpConnection
-from autotune.measure.load.answer import Answer
+from autotune.measure.load.answer import StreamedAnswer
 from autotune.measure.load.sse import EventReader, HostileStream, looks_like_events
 
 _LONGEST = 16 << 20
 
 
-class Line:
+class EndpointConnection:
     """One HTTP connection to an endpoint, for one request after the other.
 
     Args:
@@ -55,13 +55,13 @@ class Line:
                 raise refusal
             time.sleep(wait)
 
-    def completion(self, body: Mapping[str, object]) -> Answer:
+    def completion(self, body: Mapping[str, object]) -> StreamedAnswer:
         """Return a streamed answer, read until it says that it has ended.
 
         Raises:
             Refused: There is none, or it is no stream.
         """
-        reader, answer, begun = EventReader(), Answer(), b""
+        reader, answer, begun = EventReader(), StreamedAnswer(), b""
         try:
             with closing(self._pieces(self.endpoint.path, body)) as pieces:
                 for piece in pieces:
@@ -84,7 +84,7 @@ class Line:
         """Let go of the connection; another request would open it again."""
         self._connection.close()
 
-    def __enter__(self) -> Line:
+    def __enter__(self) -> EndpointConnection:
         return self
 
     def __exit__(self, *raised: object) -> None:

@@ -16,15 +16,15 @@ PRECEDENCE = (REALTIME, NICE, ORDINARY)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Load to put on an endpoint.
+class LoadPlan:
+    """A load to put on an endpoint.
 
     Args:
         endpoint: Endpoint of the server.
         workload: Lengths, texts and the kind of arrivals.
         rate: Requests per second of an open loop; ``None`` for a closed one.
         concurrency: Requests under way at once in a closed loop; ``None`` for an open one.
-        stream: Names the random stream of arrivals and requests (``warmup``, ``measured``, ``search/3``):
+        stream: Name of the random stream of arrivals and requests (``warmup``, ``measured``, ``search/3``):
             equal streams of equal workloads are equal schedules.
         precedence: One of :data:`PRECEDENCE`: how the generator wants to be scheduled.
         patience_s: Seconds that questions to the server before the load may take in all.
@@ -76,10 +76,10 @@ class Load(Protocol):
 
 
 class LoadGenerator(Protocol):
-    """Start loads."""
+    """A starter of loads."""
 
     def facts(self, endpoint: Endpoint) -> dict[str, object]:
         """Return what a measurement notes of how its requests were made: plain JSON data."""
 
-    def start(self, plan: Plan) -> Load:
+    def start(self, plan: LoadPlan) -> Load:
         """Begin to send; returns once the schedule runs."""

@@ -18,10 +18,10 @@ from typing import Any
 
 from autotune.core.endpoint import BUSY, Endpoint, Refused, count_of, foreign_json
 from autotune.core.json_object import JsonObject
-from autotune.measure.load.answer import Answer
-from autotune.measure.load.ask import Line
+from autotune.measure.load.answer import StreamedAnswer
+from autotune.measure.load.ask import EndpointConnection
 from autotune.measure.load.body import STREAM_OPTIONS, fields
-from autotune.measure.load.ruler import FIRST, SLICES, Ruler, slice_text
+from autotune.measure.load.prompt_builder import FIRST, SLICES, PromptBuilder, slice_text
 from autotune.measure.workload.corpus import passage, words
 
 _FILLERS = 64
@@ -36,7 +36,7 @@ _WHOLE_TOKENS = 16
 _TOKENIZERS = ("/tokenize", "/extras/tokenize/count")  # of vLLM, SGLang and llama.cpp; of llama-cpp-python
 _ANSWERS = 2.0  # most time for all, in longest answers: only the first of them wakes the server
 _MOST_EXTRA = 1000  # tokens of a text beyond its bytes: more is no count
-_UNKNOWN = Ruler()
+_UNKNOWN = PromptBuilder()
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,15 @@ class Calibration:
     """Result of a calibration.
 
     Args:
-        ruler: Makes texts of a length.
+        builder: Builder of prompts.
         options: Names of :data:`STREAM_OPTIONS` that the server takes.
         length_told: Whether an end by ``length`` means that all tokens asked for came; asked only where
             streams have no usage.
         tokenize: Path that counts the tokens of a text, where streams have no usage and there is one.
-        problem: Why nothing could be found, empty where it could.
+        problem: Reason why nothing could be found, empty where it could.
     """
 
-    ruler: Ruler = _UNKNOWN
+    builder: PromptBuilder = _UNKNOWN
     options: int = 0
     problem: str = ""
     length_told: bool = True
@@ -61,7 +61,7 @@ class Calibration:
     def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""
         return {
-            "ruler": self.ruler.to_dict(),
+            "builder": self.builder.to_dict(),
             "options": self.options,
             "problem": self.problem,
             "length_told": self.length_told,
@@ -71,11 +71,11 @@ class Calibration:
     @classmethod
     def from_dict(cls, data: JsonObject) -> Calibration:
         """Read what :meth:`to_dict` wrote."""
-        return cls(**{**data, "ruler": Ruler.from_dict(data["ruler"])})
+        return cls(**{**data, "builder": PromptBuilder.from_dict(data["builder"])})
 
     def facts(self) -> dict[str, Any]:
         """Return what a measurement notes of it."""
-        return {**self.ruler.facts(), "stream_options": STREAM_OPTIONS[self.options]}
+        return {**self.builder.facts(), "stream_options": STREAM_OPTIONS[self.options]}
 
 
 def calibrate(endpoint: Endpoint, *, seconds: float = 60.0, patience_s: float = math.inf) -> Calibration:
@@ -88,10 +88,10 @@ def calibrate(endpoint: Endpoint, *, seconds: float = 60.0, patience_s: float = 
     """
     now = time.monotonic()
     deadline = now + min(seconds, patience_s)
-    with Line(endpoint, seconds, now + min(_ANSWERS * seconds, patience_s)) as line:
+    with EndpointConnection(endpoint, seconds, now + min(_ANSWERS * seconds, patience_s)) as connection:
         for number, options in enumerate(STREAM_OPTIONS):
             try:
-                first = _answer(line, passage(0, _LENGTHS[0]), options)
+                first = _answer(connection, passage(0, _LENGTHS[0]), options)
             except Refused as error:
                 refusal = 400 <= error.status < 500 and error.status not in BUSY
                 if refusal and number + 1 < len(STREAM_OPTIONS):
@@ -102,29 +102,31 @@ def calibrate(endpoint: Endpoint, *, seconds: float = 60.0, patience_s: float = 
         def spent(text: str) -> int | None:
             """Return the prompt tokens that the server counts for a text."""
             try:
-                return _prompt_tokens(line, text, options)
+                return _prompt_tokens(connection, text, options)
             except Refused:
                 return None
 
-        told, tokenize = (True, "") if first.output_tokens is not None else _without_usage(endpoint, line)
-        ruler = by_tokenizer(endpoint, line, deadline) if endpoint.tokenize else None
-        if ruler is None:
+        told, tokenize = (
+            (True, "") if first.output_tokens is not None else _without_usage(endpoint, connection)
+        )
+        builder = by_tokenizer(endpoint, connection, deadline) if endpoint.tokenize else None
+        if builder is None:
             return Calibration(by_usage(spent), number, "", told, tokenize)
-        extra = [spent(ruler.text(tokens, 0.3, f"probe {tokens}")) for tokens in _TRIED[:2]]
+        extra = [spent(builder.text(tokens, 0.3, f"probe {tokens}")) for tokens in _TRIED[:2]]
         found = [total - tokens for total, tokens in zip(extra, _TRIED, strict=False) if total is not None]
-        overhead = max(0, min(found)) if found else ruler.overhead
-        return Calibration(replace(ruler, overhead=overhead), number, "", told, tokenize)
+        overhead = max(0, min(found)) if found else builder.overhead
+        return Calibration(replace(builder, overhead=overhead), number, "", told, tokenize)
 
 
-def _answer(line: Line, text: str, options: object) -> Answer:
-    return line.completion(fields(line.endpoint, [("user", text)], text, _PROBE_TOKENS, options))
+def _answer(connection: EndpointConnection, text: str, options: object) -> StreamedAnswer:
+    return connection.completion(fields(connection.endpoint, [("user", text)], text, _PROBE_TOKENS, options))
 
 
-def _prompt_tokens(line: Line, text: str, options: object) -> int | None:
-    return _answer(line, text, options).prompt_tokens
+def _prompt_tokens(connection: EndpointConnection, text: str, options: object) -> int | None:
+    return _answer(connection, text, options).prompt_tokens
 
 
-def _without_usage(endpoint: Endpoint, line: Line) -> tuple[bool, str]:
+def _without_usage(endpoint: Endpoint, connection: EndpointConnection) -> tuple[bool, str]:
     """Return whether an end by ``length`` is to be believed, and the path that counts tokens, or ``""``.
 
     An answer that is not streamed has a usage with nearly all servers: if it says ``length`` and has another
@@ -133,7 +135,7 @@ def _without_usage(endpoint: Endpoint, line: Line) -> tuple[bool, str]:
     text = passage(0, _LENGTHS[0])
     body = fields(endpoint, [("user", text)], text, _WHOLE_TOKENS, None) | {"stream": False}
     try:
-        found = foreign_json(line.post(endpoint.path, body))
+        found = foreign_json(connection.post(endpoint.path, body))
         reason = found["choices"][0].get("finish_reason")
         count = (found.get("usage") or {}).get("completion_tokens")
         told = reason != "length" or count_of(count) in (None, _WHOLE_TOKENS)
@@ -141,78 +143,78 @@ def _without_usage(endpoint: Endpoint, line: Line) -> tuple[bool, str]:
         told = True  # nothing speaks against it
     for path in (endpoint.tokenize, *_TOKENIZERS):
         try:
-            if path and count_tokens(endpoint, line, text, path) > 0:
+            if path and count_tokens(endpoint, connection, text, path) > 0:
                 return told, path
         except Refused:
             continue
     return told, ""
 
 
-def by_usage(spent: Callable[[str], int | None]) -> Ruler:
-    """Return a ruler from what the server counts for texts of several lengths.
+def by_usage(spent: Callable[[str], int | None]) -> PromptBuilder:
+    """Return a builder of prompts from what the server counts for texts of several lengths.
 
     Args:
-        spent: Returns the prompt tokens of a text, ``None`` where the server does not say.
+        spent: Function that returns the prompt tokens of a text, ``None`` where the server does not say.
     """
     texts = [passage(700 * i, length)[:length].strip() for i, length in enumerate(_LENGTHS)]
     found = [(len(text), count) for text in texts if (count := spent(text)) is not None]
     if len(found) < 2:
-        return Ruler()
+        return PromptBuilder()
     n = len(found)
     mean_x, mean_y = sum(x for x, _ in found) / n, sum(y for _, y in found) / n
     slope = sum((x - mean_x) * (y - mean_y) for x, y in found) / sum((x - mean_x) ** 2 for x, _ in found)
     if slope <= 0:
-        return Ruler()
+        return PromptBuilder()
     overhead = max(0, round(mean_y - slope * mean_x))
     exact = all(count - length == found[0][1] - found[0][0] for length, count in found)
-    return Ruler("usage", 1.0 if exact else 1 / slope, overhead, exact)
+    return PromptBuilder("usage", 1.0 if exact else 1 / slope, overhead, exact)
 
 
-def by_tokenizer(endpoint: Endpoint, line: Line, deadline: float) -> Ruler | None:
-    """Return a ruler from the server's tokenizer, ``None`` where it does not answer.
+def by_tokenizer(endpoint: Endpoint, connection: EndpointConnection, deadline: float) -> PromptBuilder | None:
+    """Return a builder of prompts from the server's tokenizer, ``None`` where it does not answer.
 
     Args:
-        endpoint: Names the path.
-        line: Line to the server.
+        endpoint: Endpoint with the path of its tokenizer.
+        connection: Connection to the server.
         deadline: ``time.monotonic()`` value.
     """
     try:
-        base = count_tokens(endpoint, line, FIRST)
+        base = count_tokens(endpoint, connection, FIRST)
         slices: list[int] = []
         while len(slices) < SLICES and (len(slices) < _LEAST_SLICES or time.monotonic() < deadline):
-            slices.append(count_tokens(endpoint, line, f"{FIRST} {slice_text(len(slices))}") - base)
+            slices.append(count_tokens(endpoint, connection, f"{FIRST} {slice_text(len(slices))}") - base)
         lengths = [len(slice_text(i)) + 1 for i in range(len(slices))]
         characters = sum(lengths) / sum(slices)
         if slices == lengths:  # every character is a token
-            return Ruler("tokenizer", 1.0, 0, exact=True)
+            return PromptBuilder("tokenizer", 1.0, 0, exact=True)
         common = Counter(word for word in words() if _WORD.fullmatch(word))
         fillers: list[str] = []
         for word, _ in common.most_common(_CANDIDATES):
             if len(fillers) == _FILLERS or time.monotonic() > deadline:
                 break
-            if count_tokens(endpoint, line, FIRST + f" {word}" * _REPEATS) - base == _REPEATS:
+            if count_tokens(endpoint, connection, FIRST + f" {word}" * _REPEATS) - base == _REPEATS:
                 fillers.append(word)
-        ruler = Ruler("tokenizer", characters, 0, False, slices, fillers)
-        if not ruler.by_slices:
-            return replace(ruler, counts=(), fillers=())
+        builder = PromptBuilder("tokenizer", characters, 0, False, slices, fillers)
+        if not builder.by_slices:
+            return replace(builder, counts=(), fillers=())
         tried = [
-            count_tokens(endpoint, line, ruler.text(tokens, 0.1 * i, f"{i}")) - base + 1 == tokens
+            count_tokens(endpoint, connection, builder.text(tokens, 0.1 * i, f"{i}")) - base + 1 == tokens
             for i, tokens in enumerate(_TRIED)
         ]
-        return replace(ruler, exact=all(tried))
+        return replace(builder, exact=all(tried))
     except (Refused, ValueError, ZeroDivisionError):
         return None
 
 
-def count_tokens(endpoint: Endpoint, line: Line, text: str, path: str = "") -> int:
+def count_tokens(endpoint: Endpoint, connection: EndpointConnection, text: str, path: str = "") -> int:
     """Return how many tokens a text has to the server.
 
     The words of vLLM and SGLang (``prompt``), llama.cpp (``content``) and llama-cpp-python (``input``) are
     all given; each takes its own.
 
     Args:
-        endpoint: Names the model, and the path where none is given.
-        line: Line to the server.
+        endpoint: Endpoint that names the model, and the path where none is given.
+        connection: Connection to the server.
         text: Text to be counted.
         path: Path of the tokenizer; given for a text that stands alone, without a first token of the model.
 
@@ -223,7 +225,7 @@ def count_tokens(endpoint: Endpoint, line: Line, text: str, path: str = "") -> i
     if path:
         body["add_special_tokens"] = False
     try:
-        found = foreign_json(line.post(path or endpoint.tokenize, body))
+        found = foreign_json(connection.post(path or endpoint.tokenize, body))
     except ValueError:
         raise Refused(0, "the tokenizer's answer is no JSON") from None
     if isinstance(found, Mapping):

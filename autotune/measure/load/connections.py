@@ -22,7 +22,7 @@ _MOST_TRIES = 2
 
 
 class Connection(asyncio.Protocol):
-    """Carry one request at a time."""
+    """A connection that carries one request at a time."""
 
     def __init__(self, pool: Connections) -> None:
         self.pool = pool

@@ -15,7 +15,7 @@ from autotune.core.request import (
     BY_USAGE,
     RequestRecord,
 )
-from autotune.measure.load.answer import Answer
+from autotune.measure.load.answer import StreamedAnswer
 from autotune.measure.load.prompts import Order
 from autotune.measure.load.sse import EventReader, HostileStream, looks_like_events
 from autotune.measure.statistics.samples import CUT_OFF
@@ -68,7 +68,7 @@ class Exchange:
     def _again(self) -> None:
         wanted = self.order.max_tokens if self._length_told else None
         self._response, self._events = ResponseReader(), EventReader()
-        self._answer = Answer(wanted, self.order.max_tokens)
+        self._answer = StreamedAnswer(wanted, self.order.max_tokens)
         self._body = b""
         self._bytes = 0
         self._streams: bool | None = None  # not known yet
@@ -140,7 +140,7 @@ class Exchange:
         """Take note that nothing more will come, and say so.
 
         Args:
-            time_ns: When.
+            time_ns: Time of the break, monotonic clock, nanoseconds.
             problem: Reason of the break; empty where the connection just ended.
         """
         if self.over:

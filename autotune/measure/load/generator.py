@@ -18,7 +18,7 @@ from autotune.core.redact import redact
 from autotune.core.request import RequestRecord
 from autotune.errors import AutotuneError
 from autotune.measure.load import wire
-from autotune.measure.load.base import ORDINARY, Plan
+from autotune.measure.load.base import ORDINARY, LoadPlan
 from autotune.measure.load.calibrate import Calibration, calibrate
 from autotune.measure.load.token_counter import TokenCounter, model_tokenizer
 
@@ -33,12 +33,12 @@ _TAIL = 2000
 
 
 class OwnGenerator:
-    """Start loads, each in a process of its own. Keeps what it found out about endpoints.
+    """Our own generator: each load in a process of its own. It keeps what it found out about endpoints.
 
     Args:
         timeout_s: Longest time of a request.
-        salt: Makes the texts of prompts begin differently from those of other runs with the same seed; for
-            a server that has served such a run before and keeps its cache.
+        salt: Text that makes prompts begin differently from those of other runs with the same seed; for a
+            server that has served such a run before and keeps its cache.
         calibrate_s: Longest time of an answer before the load.
     """
 
@@ -49,7 +49,7 @@ class OwnGenerator:
         self._calibrations: dict[tuple[str, str, str], Calibration] = {}
         self._precedence = ORDINARY
 
-    def start(self, plan: Plan) -> OwnLoad:
+    def start(self, plan: LoadPlan) -> OwnLoad:
         """Begin to send; returns once the schedule runs.
 
         Raises:
@@ -81,7 +81,7 @@ class OwnGenerator:
 class OwnLoad:
     """A load that runs."""
 
-    def __init__(self, plan: Plan, calibration: Calibration, timeout_s: float, salt: str) -> None:
+    def __init__(self, plan: LoadPlan, calibration: Calibration, timeout_s: float, salt: str) -> None:
         if (plan.rate is None) == (plan.concurrency is None) and not (plan.workload.trace):
             raise ValueError("a plan has either a rate or a concurrency")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
@@ -111,7 +111,7 @@ class OwnLoad:
             self._kill()
             raise
 
-    def _begin(self, plan: Plan, calibration: Calibration, timeout_s: float, salt: str) -> None:
+    def _begin(self, plan: LoadPlan, calibration: Calibration, timeout_s: float, salt: str) -> None:
         order = {
             "endpoint": asdict(plan.endpoint),
             "workload": plan.workload.to_dict(),

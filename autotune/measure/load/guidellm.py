@@ -15,7 +15,7 @@ from pathlib import Path
 from autotune.core.endpoint import foreign_json
 from autotune.core.json_object import JsonObject
 from autotune.core.request import RequestRecord
-from autotune.measure.load.base import Plan
+from autotune.measure.load.base import LoadPlan
 from autotune.measure.load.prompts import Order
 from autotune.measure.load.tool import Task, extra_fields, read_output, spread, write_lines
 
@@ -28,7 +28,7 @@ class GuideLLM:
     name = "guidellm"
     install = "pip install guidellm, in an environment of its own (it brings torch)"
 
-    def environment(self, plan: Plan) -> Mapping[str, str]:
+    def environment(self, plan: LoadPlan) -> Mapping[str, str]:
         """Return its settings: no tokenizer is looked for, and Poisson arrivals come from one process."""
         one = {"GUIDELLM__MAX_WORKER_PROCESSES": "1"} if plan.workload.arrival == "poisson" else {}
         return {"HF_HUB_OFFLINE": "1", **one}

@@ -7,11 +7,11 @@ import os
 
 
 class Outbox:
-    """Collect frames and write them.
+    """A writer of frames that are collected first.
 
     Args:
         descriptor: Descriptor of the pipe.
-        loop: Tells when it takes more.
+        loop: Event loop that tells when the pipe takes more.
     """
 
     def __init__(self, descriptor: int, loop: asyncio.AbstractEventLoop) -> None:

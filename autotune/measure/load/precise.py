@@ -38,10 +38,10 @@ else:
 
 
 class PreciseSelector(_Base):
-    """Wait with microseconds rather than milliseconds.
+    """A selector that waits with microseconds rather than milliseconds.
 
     Attributes:
-        now_ns: When the last wait ended, monotonic clock.
+        now_ns: Time at which the last wait ended, monotonic clock.
     """
 
     now_ns: int = 0

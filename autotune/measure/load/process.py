@@ -70,7 +70,7 @@ def _first_line() -> bytes:
 
 
 class _Process:
-    """Everything that one load needs."""
+    """The process of one load."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class _Process:
         own = read_prompts(workload.prompts) if workload.prompts else ()
         rate, stream = order["rate"], order["stream"]
         self.concurrency: int = order["concurrency"] or 0
-        orders = Orders(workload, stream, calibration.ruler, trace, own, order["salt"])
+        orders = Orders(workload, stream, calibration.builder, trace, own, order["salt"])
         head, options = Head(endpoint), STREAM_OPTIONS[calibration.options]
 
         def make(number: int) -> tuple[Order, bytes]:

@@ -18,7 +18,7 @@ from random import Random
 from autotune.core.kinds import Whole
 from autotune.errors import SpecError
 from autotune.measure.load.body import Message
-from autotune.measure.load.ruler import Ruler
+from autotune.measure.load.prompt_builder import PromptBuilder
 from autotune.measure.load.trace import (
     BLOCK_TOKENS,
     MOST_TOKENS,
@@ -36,14 +36,14 @@ _LENGTHS = ("output_tokens", "max_tokens", "max_completion_tokens")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Describe one request to send.
+    """One request to send.
 
     Args:
         id: Its number in the stream.
         messages: Role and text of each.
         joined: The texts as one.
         max_tokens: Output tokens of the answer at most.
-        prompt_tokens: Expected, overhead included; 0 where it is not known.
+        prompt_tokens: Expected number, overhead included; 0 where it is not known.
     """
 
     id: int
@@ -63,15 +63,15 @@ class OwnPrompt:
 
 
 class Orders:
-    """Give the requests of one stream.
+    """The requests of one stream.
 
     Args:
         workload: Workload that they follow.
         stream: Its name.
-        ruler: Makes texts.
+        builder: Builder of prompts.
         trace: Trace of the workload.
         own: Prompts of the workload's file.
-        salt: Makes beginnings of texts differ from those of other runs with the same seed, for a server that
+        salt: Text that makes beginnings differ from those of other runs with the same seed, for a server that
             keeps the cache of an earlier run; lengths stay the same.
     """
 
@@ -79,12 +79,12 @@ class Orders:
         self,
         workload: Workload,
         stream: str,
-        ruler: Ruler,
+        builder: PromptBuilder,
         trace: Trace | None = None,
         own: Sequence[OwnPrompt] = (),
         salt: str = "",
     ) -> None:
-        self.workload, self.stream, self.ruler = workload, stream, ruler
+        self.workload, self.stream, self.builder = workload, stream, builder
         self.trace, self.own, self.salt = trace, own, salt
 
     def at(self, index: int) -> Order:
@@ -104,24 +104,24 @@ class Orders:
             group = int(random.random() * shared.groups)
             texts.insert(0, self._common(f"prefix {group}", shared.tokens))
             own += shared.tokens
-        return self._order(index, [("user", self.ruler.join(texts))], max_tokens, own)
+        return self._order(index, [("user", self.builder.join(texts))], max_tokens, own)
 
     def _order(self, index: int, messages: Sequence[Message], max_tokens: int, prompt_tokens: int) -> Order:
-        joined = self.ruler.join([text for _, text in messages])
+        joined = self.builder.join([text for _, text in messages])
         return Order(index, tuple(messages), joined, max_tokens, prompt_tokens)
 
     def _least(self, tokens: int) -> int:
         """Return how many of the tokens are text, the overhead being the system's."""
-        return max(1, tokens - self.ruler.overhead)
+        return max(1, tokens - self.builder.overhead)
 
     def _text(self, tokens: int, place: float, name: str) -> str:
         key = f"{self.workload.seed}/{self.salt}/{self.stream}/{name}"
-        return self.ruler.text(max(1, tokens), place, key)
+        return self.builder.text(max(1, tokens), place, key)
 
     def _common(self, name: str, tokens: int) -> str:
         """Return a text that all streams share."""
         random = self.workload.random("shared", name)
-        return self.ruler.text(tokens, random.random(), f"{self.workload.seed}/{self.salt}/{name}")
+        return self.builder.text(tokens, random.random(), f"{self.workload.seed}/{self.salt}/{name}")
 
     def _turn(self, index: int) -> Order:
         """Return a request that repeats the turns before it."""
@@ -158,14 +158,14 @@ class Orders:
             left -= tokens
         if left > 0:
             texts.append(self._text(left, random.random(), str(index)))
-        joined = self.ruler.join(texts)
+        joined = self.builder.join(texts)
         return self._order(index, [("user", joined)], output, entry.prompt_tokens)
 
     def _own(self, index: int, random: Random) -> Order:
         line = self.own[index % len(self.own)]
         drawn = self.workload.output_tokens.at(random.random())
         if line.answer:
-            drawn = max(1, round(len(line.answer) / self.ruler.characters))
+            drawn = max(1, round(len(line.answer) / self.builder.characters))
         joined = "\n".join(text for _, text in line.messages)
         return Order(index, line.messages, joined, line.output_tokens or drawn, 0)
 

@@ -25,7 +25,7 @@ def offsets(workload: Workload, rate: float | None, stream: str, trace: Trace | 
     Args:
         workload: Kind of arrival and seed.
         rate: Requests per second; ``None`` keeps the times of a trace.
-        stream: Names the random stream.
+        stream: Name of the random stream.
         trace: Trace of the workload.
     """
     if trace is not None:

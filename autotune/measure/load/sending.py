@@ -24,11 +24,11 @@ Make = Callable[[int], tuple[Order, bytes]]
 
 
 class Sending:
-    """Send the requests of one load.
+    """The sending of the requests of one load.
 
     Args:
         connections: Connections to the server.
-        make: Makes requests.
+        make: Function that makes requests.
         ended: Callable for the record of each, and the text of each chunk of its answer.
         timeout_s: Longest time of a request.
         exact: Whether answers must have the length asked for.

@@ -15,7 +15,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class HostileStream(Exception):
-    """A stream is not read any further, for this reason."""
+    """A stream that is not read any further, for this reason."""
 
 
 class ErrorEvent(bytes):
@@ -23,7 +23,7 @@ class ErrorEvent(bytes):
 
 
 class EventReader:
-    """Take bytes, give the data of complete events."""
+    """A parser of events: bytes go in, the data of complete events come out."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []  # of the event that is not complete, line ends being LF

@@ -15,7 +15,7 @@ from autotune.core.endpoint import Endpoint, Refused, whole_characters
 from autotune.core.request import BY_TOKENIZER, RequestRecord
 from autotune.errors import EnvironmentProblem
 from autotune.measure.load.answer import shared_over
-from autotune.measure.load.ask import Line
+from autotune.measure.load.ask import EndpointConnection
 from autotune.measure.load.calibrate import Calibration, count_tokens
 
 _ANSWER_S = 10.0
@@ -27,31 +27,31 @@ Count = Callable[[str], int]
 
 
 class TokenCounter:
-    """Count the tokens of texts.
+    """A counter of the tokens of texts.
 
     Counting takes at most a fifth of the time. Where answers come faster than that, the others have as many
     tokens per character as those that were counted.
 
     Args:
         endpoint: Endpoint of the server; its ``tokenizer`` names the model's own files.
-        calibration: Names the server's tokenizer, where it has one.
+        calibration: Calibration, which names the server's tokenizer, where it has one.
     """
 
     def __init__(self, endpoint: Endpoint, calibration: Calibration) -> None:
         self._began, self._spent = time.monotonic(), 0.0
         self._tokens = self._characters = 0
         self._count: Count
-        self._line: Line | None = None
+        self._connection: EndpointConnection | None = None
         if calibration.tokenize:
-            self._line = line = Line(endpoint, _ANSWER_S)
-            self._count = lambda text: count_tokens(endpoint, line, text, calibration.tokenize)
+            self._connection = connection = EndpointConnection(endpoint, _ANSWER_S)
+            self._count = lambda text: count_tokens(endpoint, connection, text, calibration.tokenize)
         else:
             self._count = model_tokenizer(endpoint.tokenizer)
 
     def close(self) -> None:
         """Let go of the connection to the server."""
-        if self._line is not None:
-            self._line.close()
+        if self._connection is not None:
+            self._connection.close()
 
     def counted(self, record: RequestRecord, texts: Sequence[str]) -> RequestRecord:
         """Return a record with the tokens of its whole text, shared among the chunks by their characters.

@@ -22,7 +22,7 @@ from autotune.core.environment import own_environment, own_module
 from autotune.core.redact import redact
 from autotune.core.request import RequestRecord
 from autotune.errors import AutotuneError, EnvironmentProblem
-from autotune.measure.load.base import Load, Plan
+from autotune.measure.load.base import Load, LoadPlan
 from autotune.measure.load.generator import OwnGenerator
 from autotune.measure.load.prompts import Order, Orders
 
@@ -45,7 +45,7 @@ class Tool(Protocol):
     def install(self) -> str:
         """The command that installs it."""
 
-    def environment(self, plan: Plan) -> Mapping[str, str]:
+    def environment(self, plan: LoadPlan) -> Mapping[str, str]:
         """Return the variables that it is given on top of ours."""
 
     def arguments(self, task: Task) -> list[str]:
@@ -75,7 +75,7 @@ class Task:
         requests: Number of requests at most.
     """
 
-    plan: Plan
+    plan: LoadPlan
     folder: Path
     prompts: Path
     seconds: float
@@ -83,7 +83,7 @@ class Task:
 
 
 class ToolGenerator:
-    """Start loads that a tool puts on.
+    """A generator whose loads a tool puts on.
 
     Raises:
         EnvironmentProblem: The tool is not installed.
@@ -104,7 +104,7 @@ class ToolGenerator:
         """Return the tool's name and where it was found."""
         return {"generator": self.tool.name, "program": self.program}
 
-    def start(self, plan: Plan) -> Load:
+    def start(self, plan: LoadPlan) -> Load:
         """Begin to send; returns once the tool runs.
 
         Raises:
@@ -117,12 +117,12 @@ class ToolGenerator:
                 f"{self.tool.name} would show the endpoint's headers in its arguments",
                 hint="use generator own",
             )
-        ruler = self.own.calibration(plan.endpoint, plan.patience_s).ruler
+        builder = self.own.calibration(plan.endpoint, plan.patience_s).builder
         seconds = _RUN_SHARE * plan.workload.time
         requests = min(_MOST_REQUESTS, max(1, round(seconds * (plan.rate or _CLOSED_RATE))))
         folder = Path(tempfile.mkdtemp(prefix=f"autotune-{self.tool.name}-"))
         task = Task(plan, folder, folder / "prompts.jsonl", seconds, requests)
-        orders = Orders(plan.workload, plan.stream, ruler)
+        orders = Orders(plan.workload, plan.stream, builder)
         self.tool.write_prompts(task.prompts, [orders.at(i) for i in range(requests)])
         return ToolLoad(self.tool, self.program, task)
 

@@ -75,8 +75,8 @@ class Entry:
 
     Args:
         at_s: Seconds after the first.
-        prompt_tokens: At least 1; 0 where the trace has the text itself.
-        output_tokens: At least 1; 0 where the trace does not say.
+        prompt_tokens: Number of tokens, 1 or more; 0 where the trace has the text itself.
+        output_tokens: Number of tokens, 1 or more; 0 where the trace does not say.
         blocks: Numbers of its blocks of :data:`BLOCK_TOKENS` tokens; empty where the trace has none.
         text: The prompt, where the trace has it.
     """
@@ -93,7 +93,7 @@ class Trace:
     """A trace, in the order of its times.
 
     Args:
-        entries: At least one.
+        entries: Entries, one or more.
         fingerprint: 12 hex digits of the file's contents.
     """
 

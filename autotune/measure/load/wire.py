@@ -80,7 +80,7 @@ def record_of(data: bytes) -> RequestRecord:
 
 
 class FrameReader:
-    """Take bytes, give complete frames."""
+    """A parser of frames: bytes go in, complete frames come out."""
 
     def __init__(self) -> None:
         self._rest = b""

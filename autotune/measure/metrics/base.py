@@ -48,7 +48,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Latency(Shape):
-    """Define a metric with one or more values per request, reported by its statistics.
+    """A metric with one or more values per request, reported by its statistics.
 
     Args:
         name: Name of the family, a key of :data:`autotune.core.metric.METRICS`.
@@ -79,7 +79,7 @@ class Latency(Shape):
 
 @dataclass(frozen=True, slots=True)
 class Rate(Shape):
-    """Define a metric that is an amount per second of wall-clock time.
+    """A metric that is an amount per second of wall-clock time.
 
     Args:
         name: A key of :data:`autotune.core.metric.METRICS`.
@@ -138,7 +138,7 @@ def _under_way(windows: Sequence[Window]) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Share(Shape):
-    """Define a metric that is a ratio of sums over requests.
+    """A metric that is a ratio of sums over requests.
 
     Args:
         name: A key of :data:`autotune.core.metric.METRICS`.

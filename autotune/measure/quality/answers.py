@@ -33,7 +33,7 @@ _OF_THE_LOAD = (
 
 
 class NoAnswer(Exception):
-    """The system did not answer: it died, refused, or took too long.
+    """The lack of an answer of the system: it died, refused, or took too long.
 
     Args:
         text: Words on what happened.
@@ -48,7 +48,7 @@ class NoAnswer(Exception):
 
 
 class Source(Protocol):
-    """Answer prompts greedily."""
+    """A source of greedy answers to prompts."""
 
     def answers(self, prompts: Sequence[str], max_tokens: int, deadline: float) -> list[Answer]:
         """Return one answer per prompt, in order.
@@ -75,10 +75,10 @@ class Answering(Protocol):
 
 
 class BatchSource:
-    """Ask a driver that runs batches.
+    """A driver that runs batches, as a source.
 
     Args:
-        driver: Ready.
+        driver: Driver that is ready.
         batch_size: Most requests at once.
     """
 
@@ -99,7 +99,7 @@ class BatchSource:
 
 
 class EndpointSource:
-    """Ask an OpenAI-compatible server, one request at a time and without streaming.
+    """An OpenAI-compatible server as a source: one request at a time and without streaming.
 
     Args:
         endpoint: Endpoint of the server.

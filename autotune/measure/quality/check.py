@@ -24,7 +24,7 @@ def check_quality(
             answers of the default configuration, or ``None``; and ``is_default``: whether this is it.
         source: Answers.
         deadline: ``time.monotonic()`` value.
-        score: Runs the user's scorer.
+        score: Function that runs the user's scorer.
 
     Returns:
         Metrics, and facts: the default's ``answers`` are among them, for those that come after it.

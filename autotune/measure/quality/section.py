@@ -38,7 +38,7 @@ def _scorer(raw: object, name: str) -> str | list[str]:
 
 @dataclass(frozen=True)
 class Quality(Section):
-    """How the quality of answers is checked.
+    """The check of the quality of answers.
 
     Args:
         prompts: Number of passages of the corpus to continue, or a file: a prompt per line, or JSONL with

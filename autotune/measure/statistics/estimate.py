@@ -146,7 +146,7 @@ def percentiles(
 
     Args:
         samples: The values of each batch, at least one in all.
-        fractions: Such as 0.99.
+        fractions: Probabilities such as 0.99.
         unit: Unit of the values.
         seed: Seed of the resampling.
         relaxations: Relaxation times as for :func:`ratio`.
@@ -284,7 +284,7 @@ def _tail_error(ordered: Floats, fraction: float, effect: float) -> float:
 
 
 class _Resampled:
-    """Find quantiles in many weighted resamples at once.
+    """The quantiles of many weighted resamples at once.
 
     All values are sorted once and cut into blocks. Per resample, the block that holds the wanted rank
     follows from the blocks' weighted counts (one matrix product), and the place in it from a cumulative

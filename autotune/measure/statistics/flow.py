@@ -193,7 +193,7 @@ def _at_zero(power: Floats, series: Floats, least: float) -> _Part:
     """Return the level at frequency 0 of a spectrum with the slope of a first-order autoregression.
 
     Args:
-        power: At the lowest frequencies.
+        power: Power at the lowest frequencies.
         series: Successive windows, whose coefficient gives the slope.
         least: Lower bound of the coefficient.
     """
@@ -231,7 +231,7 @@ def _student(freedom: float, series: Floats, single: Floats) -> float:
 
     Args:
         freedom: Degrees of it.
-        series: Whose skewness the sum has.
+        series: Series whose skewness the sum has.
         single: The same of single requests; empty where they do not tell.
     """
     factor = student_quantile(freedom)

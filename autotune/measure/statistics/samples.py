@@ -23,7 +23,7 @@ Events = Callable[[RequestRecord], Iterable[tuple[int, float]]]
 
 
 class Sample(Protocol):
-    """Give what metrics need of one piece of a run."""
+    """One piece of a run, with what metrics need of it."""
 
     @property
     def answered(self) -> list[RequestRecord]:
@@ -49,8 +49,8 @@ class Batch:
     Args:
         requests: Requests as they were sent.
         records: Records as they came back; one per request, in the same order, when all went well.
-        called_ns: Just before the batch was handed over, monotonic clock, nanoseconds.
-        returned_ns: Just after all answers were there.
+        called_ns: Time just before the batch was handed over, monotonic clock, nanoseconds.
+        returned_ns: Time just after all answers were there.
     """
 
     requests: tuple[Request, ...]
@@ -134,7 +134,7 @@ def cut_windows(
 
     Args:
         records: Records of everything that was sent, in any order.
-        start_ns: Begin of the first window.
+        start_ns: Start of the first window.
         end_ns: End of the last one, after ``start_ns``.
         count: Number of windows, at least 1.
         concurrency: Requests under way at all times in a closed loop.

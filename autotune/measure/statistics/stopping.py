@@ -49,7 +49,7 @@ class Looks:
 
 @dataclass
 class StoppingRule:
-    """Whether a run ends: by precision, requests or time, whichever comes first.
+    """The end of a run: by precision, requests or time, whichever comes first.
 
     Args:
         precision: Relative half-width of the goal's interval that is asked for.
@@ -71,8 +71,8 @@ class StoppingRule:
 
         Args:
             length: Length of the run, in the unit of its looks.
-            requests: Answered so far.
-            seconds: Since it began.
+            requests: Number of requests answered so far.
+            seconds: Seconds since it began.
             width: Relative half-width of the goal's interval; ``None`` while it cannot be believed.
         """
         if width is not None and self.looks.due(length):

@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Watch(Protocol):
-    """Something beside the records: the server's counters, memory, clocks, other programs."""
+    """A witness beside the records: the server's counters, memory, clocks, other programs."""
 
     def look(self) -> None:
         """Take a look; called often, so it must cost little. Never raises."""

@@ -31,7 +31,7 @@ class CpuTime:
     """Processor seconds since boot, of the CPUs that this process may use.
 
     Args:
-        time_s: When, monotonic clock.
+        time_s: Time of reading, monotonic clock.
         cpus: Number of CPUs that may be used.
         busy: Seconds in which they worked or were kept from working.
         steal: Seconds of these that a hypervisor gave to others.
@@ -106,7 +106,7 @@ class SpareCpus:
     """Least number of CPUs left idle while a system worked.
 
     Args:
-        read: Returns what the CPUs have done.
+        read: Function that returns what the CPUs have done.
     """
 
     read: Callable[[], CpuTime | None] = cpu_time

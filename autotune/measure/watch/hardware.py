@@ -106,7 +106,7 @@ class Spent:
     """Processor time of other programs.
 
     Args:
-        time_s: When, monotonic clock.
+        time_s: Time of reading, monotonic clock.
         by_process: Name and seconds by process id.
     """
 

@@ -29,7 +29,7 @@ from autotune.measure.watch.cpu_time import LEAST_S, CpuTime, cores_used, cpu_ti
 from autotune.measure.watch.hardware import Spent, gpu_states, read_number, spent_by_others
 
 if TYPE_CHECKING:
-    from autotune.measure.statistics.verdict import Measured
+    from autotune.measure.statistics.validity import Measured
 
 GpuState = JsonObject
 """Clock, memory, power and throttling of one GPU at a moment, see :func:`.hardware.gpu_states`."""
@@ -63,14 +63,14 @@ class Look:
 
 @dataclass
 class MachineWatch:
-    """Look at the machine now and then.
+    """A watch that looks at the machine now and then.
 
     Args:
         own: Process ids whose trees belong to the measurement, beside this process.
         clock: Monotonic nanoseconds.
         cpus: File where the kernel tells about processors.
-        states: Returns what the GPUs do; empty without any.
-        cpu_time: Returns what the processors have done; takes the roots of our process trees.
+        states: Function that returns what the GPUs do; empty without any.
+        cpu_time: Function that returns what the processors have done; takes the roots of our process trees.
     """
 
     own: Sequence[int] = ()
@@ -88,7 +88,7 @@ class MachineWatch:
         """Keep what the machine does, at most once per ``EVERY_S``.
 
         Args:
-            last: Look in any case: the measurement is over.
+            last: Whether to look in any case: the measurement is over.
         """
         now = self.clock()
         if self.looks and not last and now - self.looks[-1].time_ns < EVERY_S * 1e9:
@@ -215,8 +215,8 @@ def facts_with_machine(
 
     Args:
         facts: Facts so far.
-        machine: Watched while it was measured.
-        start_ns: Begin of the measured time.
+        machine: Watch over the machine while it was measured.
+        start_ns: Start of the measured time.
         end_ns: Its end.
     """
     machine.look(last=True)

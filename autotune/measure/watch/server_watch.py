@@ -55,10 +55,10 @@ _NAMES = frozenset(
 
 @dataclass
 class ServerWatch:
-    """Ask a server for its counters now and then.
+    """A watch that asks a server for its counters now and then.
 
     Args:
-        fetch: Returns the text of its counters; raises :class:`Refused` or ``OSError`` where
+        fetch: Function that returns the text of its counters; raises :class:`Refused` or ``OSError`` where
             there are none.
         clock: Monotonic nanoseconds.
     """
@@ -88,7 +88,7 @@ class ServerWatch:
         """Return the metrics between the looks that lie nearest within a time.
 
         Args:
-            start_ns: Begin of the measured time.
+            start_ns: Start of the measured time.
             end_ns: Its end.
             requests: Requests that ended in it, for servers that do not count them.
         """

@@ -36,7 +36,7 @@ _RATE = Number("requests/s", above=0.0, example="4")
 
 @dataclass(frozen=True)
 class RateSearch(Section):
-    """Ask for the highest rate that keeps the limits.
+    """A search for the highest rate that keeps the limits.
 
     Args:
         low: Lowest rate to consider in requests/s; ``None``: as low as need be.

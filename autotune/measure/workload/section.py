@@ -34,18 +34,21 @@ _CHARACTERS_PER_TOKEN = 6  # English prose has 4 to 5 with large vocabularies; t
 
 @dataclass(frozen=True)
 class Workload(Section):
-    """Describe the load and the end of a measurement.
+    """The load and the end of a measurement.
 
     Args:
         arrival: ``concurrency``: closed loop, the next batch or request is sent when one has ended. Open
             loops of served systems: ``constant``, ``poisson``, ``gamma`` gaps, or a ``trace``.
         prompt_tokens: Lengths of the prompts.
         output_tokens: Lengths of the answers; the system is told to ignore end-of-sequence.
-        requests: Stop once this many requests were measured and ``min_batches`` are done; ``None``: no cap.
-        precision: Stop when the half-width of the goal's 95 % interval is below this share of its value.
+        requests: Number of measured requests after which to stop, once ``min_batches`` are done; ``None``: no
+            cap.
+        precision: Share of the goal's value below which the half-width of its 95 % interval ends the
+            measurement.
         min_batches: Fewest measured batches; fewer are no valid measurement.
-        time: Stop when this many seconds of measuring have passed and ``min_batches`` are done.
-        warmup: Batches before measuring; ``None``: until the system is steady (:mod:`.steady_state`).
+        time: Seconds of measuring after which to stop, once ``min_batches`` are done.
+        warmup: Batches before measuring; ``None``: until the system is steady
+            (:mod:`autotune.measure.statistics.steady_state`).
         seed: Seed of the requests' lengths and texts: equal for every configuration of a study.
         goodput: Limits that a request must keep to count for the goodput.
         rate: Requests per second of an open loop, or a search for the highest; a trace is rescaled to it,
@@ -128,7 +131,7 @@ class Workload(Section):
         Each prompt begins with a number of its own, so that a prefix cache finds nothing to reuse.
 
         Args:
-            index: Counted from 0.
+            index: Index, counted from 0.
             warmup: Whether to draw from the separate stream that warm-up uses; its ids are negative.
         """
         stream = "warmup" if warmup else "measured"

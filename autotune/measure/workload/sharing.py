@@ -17,7 +17,7 @@ _CONVERSATIONS = 16
 
 @dataclass(frozen=True)
 class SharedPrefix(Section):
-    """Describe prefixes that requests share, such as system prompts.
+    """Prefixes that requests share, such as system prompts.
 
     Args:
         tokens: Length of a prefix; it comes before the ``prompt_tokens`` that a request has for itself.
@@ -35,7 +35,7 @@ class SharedPrefix(Section):
 
 @dataclass(frozen=True)
 class Turns(Section):
-    """Describe conversations: each request repeats what was said before and adds to it.
+    """Conversations: each request repeats what was said before and adds to it.
 
     What was "said" is text of the corpus, not what the system answered, so that every configuration gets
     the same requests. Turns of one conversation are ``conversations`` requests apart.

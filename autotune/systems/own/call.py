@@ -37,7 +37,7 @@ def call_main(target: str, file: str, call: Callable[[Callable[..., Any], dict[s
     Args:
         target: ``module:function`` or ``file.py:function``.
         file: Path of the file that they are written to; ``/dev/stdout`` prints them.
-        call: Calls what was loaded with the configuration.
+        call: Function that calls what was loaded with the configuration.
     """
     result = Path(file)
     out = os.dup(1) if result == Path("/dev/stdout") else None

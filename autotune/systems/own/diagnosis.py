@@ -55,7 +55,7 @@ def diagnose(exit_code: int | None, log: str, failures: Mapping[str, Cause]) -> 
     programs: memory that ran out, a full disk, a program that is not there.
 
     Args:
-        exit_code: Negative or above 128 for a signal.
+        exit_code: Exit code, negative or above 128 for a signal.
         log: The end of its standard error.
         failures: Causes by exit code (``137``) or by text of the log.
     """

@@ -35,7 +35,7 @@ def _causes(failures: Mapping[str, Cause]) -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnSystem(Section):
-    """Launch a program that measures itself.
+    """A program that measures itself.
 
     Args:
         folder: Working folder of the program; a relative one is taken from the study file's.

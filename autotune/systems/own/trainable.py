@@ -124,6 +124,8 @@ def _storage(folder: Path) -> object:
     from ray.train._internal.storage import StorageContext
 
     class Folder(StorageContext):  # type: ignore[misc] # Ray has no types
+        """A storage whose paths lie in the folder of the trial."""
+
         trial_driver_staging_path = str(folder / "trainable" / "driver")
         trial_working_directory = str(folder / "trainable" / "files")
 

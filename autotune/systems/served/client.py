@@ -27,7 +27,7 @@ def ask(
     Args:
         url: Scheme, host and port; a path in it comes before ``path``.
         path: Path with its leading slash.
-        body: Sent as JSON.
+        body: Data that is sent as JSON.
         headers: Headers on top of the content type.
         timeout: Seconds for all of it.
         most_bytes: Longest answer.

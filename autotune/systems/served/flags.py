@@ -30,7 +30,7 @@ _SIZES = "Parse human-readable integers"  # help of the flags that take them: of
 
 @dataclass(frozen=True)
 class Flag:
-    """Describe one flag.
+    """One flag.
 
     Args:
         name: Its name as a parameter: no leading dashes, underscores.
@@ -102,7 +102,7 @@ class Flag:
 
         Args:
             value: Value of the flag's type.
-            separator: Between the values of a list; a space makes each a word of its own.
+            separator: Text between the values of a list; a space makes each a word of its own.
         """
         if self.is_left_out(value):
             return []

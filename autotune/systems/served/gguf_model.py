@@ -17,7 +17,7 @@ _TINY_KIND = "F16"  # of the model made here where the study does not vary it; Q
 
 
 class GGUFSystem(ServedSystem):
-    """Serve a model that is a GGUF file."""
+    """A server of a model that is a GGUF file."""
 
     def tiny(self, *, draft: bool = False) -> str:
         """Return the GGUF file of the model made here."""

@@ -19,7 +19,9 @@ _MOST_LOG = 8 << 20  # bytes: a server has told its settings by then
 
 @dataclass(frozen=True)
 class Launch:
-    """Describe how a launched server is to be asked; the same fields as :class:`Endpoint` where they agree.
+    """The way to ask a launched server.
+
+    Its fields are those of :class:`~autotune.core.endpoint.Endpoint` where they agree.
 
     Args:
         url: Scheme, host and port.
@@ -33,7 +35,7 @@ class Launch:
         ours: Whether the process that listens must be one that we launched.
         optional: Fields of ``body`` that a server may be spared which does not take them.
         varied: Fields of ``body`` that are parameters of the configuration.
-        tokenizer: Tokenizer of the model, see :class:`Endpoint`.
+        tokenizer: Tokenizer of the model, see :class:`~autotune.core.endpoint.Endpoint`.
     """
 
     url: str
@@ -67,7 +69,7 @@ def free_port() -> int:
     """Return a port of this machine that nothing listens on now.
 
     Somebody may take it before the server does; that shows in the server's log, or by :func:`listens`, and
-    is the world's fault.
+    is an environment fault.
     """
     with socket.socket() as probe:
         probe.bind((HOST, 0))

@@ -42,7 +42,7 @@ _FORBIDDEN, _NOWHERE, _WRONG = (401, 403, 407), (404, 405, 410), (400, 422)
 
 @dataclass(frozen=True)
 class Asking:
-    """Whose the fields of a request are, and what may be tried.
+    """The owners of the fields of a request, and what may be tried.
 
     Args:
         paths: Interfaces to try, the endpoint's own first.
@@ -59,7 +59,7 @@ class Asking:
 
 @dataclass
 class _Noted:
-    """What was found out on the way."""
+    """The facts that were found out on the way."""
 
     changes: list[str] = field(default_factory=list)
     waits: int = 0

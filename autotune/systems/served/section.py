@@ -57,7 +57,7 @@ def read_env(value: object, system: str, allowed: Sequence[str]) -> dict[str, st
     Args:
         value: Mapping of names to texts.
         system: Its name, for errors.
-        allowed: Names it may set beside those of every server; one may end in ``*``.
+        allowed: Names that it may set beside those of every server; one may end in ``*``.
 
     Raises:
         SpecError: A name is not allowed, sounds like a secret, or a value is no plain text; ``path`` is

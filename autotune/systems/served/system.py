@@ -49,7 +49,7 @@ _VERSION_S = 60.0  # an interpreter on a busy machine
 
 @dataclass(frozen=True)
 class Asked:
-    """How a server is reached; the fields are those of :class:`Launch`."""
+    """The way to reach a server; the fields are those of :class:`Launch`."""
 
     ready: str = "/health"
     path: str = "/v1/completions"
@@ -58,7 +58,7 @@ class Asked:
 
 
 class ServedSystem(FlaggedSystem):
-    """Launch one server with the words that its half :class:`FlaggedSystem` makes of a configuration."""
+    """One server, launched with the words that its half :class:`FlaggedSystem` makes of a configuration."""
 
     package: ClassVar[str] = ""  # distribution whose version is the server's
     port_words: ClassVar[tuple[str, ...]] = ("--host", "{host}", "--port", "{port}")

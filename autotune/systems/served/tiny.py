@@ -23,7 +23,7 @@ SHAPE = replace(TARGET, heads=6)
 
 @dataclass(frozen=True)
 class TinyFiles:
-    """Where the pair lies, in both forms.
+    """The places of the pair, in both forms.
 
     Args:
         pair: Folders of safetensors.
@@ -75,7 +75,7 @@ def ensure_tiny(log: Callable[[str], None]) -> None:
     """Make the pair in a process of its own, which keeps torch out of this one.
 
     Args:
-        log: Shows progress, a line at a time.
+        log: Callable that shows progress, a line at a time.
 
     Raises:
         EnvironmentProblem: It could not be made; says what went wrong.

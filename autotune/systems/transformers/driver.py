@@ -45,7 +45,7 @@ def connect(folder: Path) -> SocketDriver:
 
 
 class SocketDriver:
-    """Send operations to the server, one at a time."""
+    """A driver that sends operations to the server, one at a time."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection

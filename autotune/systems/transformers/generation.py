@@ -15,7 +15,7 @@ from autotune.systems.transformers.loading import Loaded
 
 
 class Clock(BaseStreamer):
-    """Note the time of every arrival of tokens; the first is the prompt's and is left out.
+    """The time of every arrival of tokens; the first is the prompt's and is left out.
 
     ``generate`` hands tokens over after copying them to the processor, which on CUDA waits for the
     kernels that made them: the times are of tokens that are really there.
@@ -38,7 +38,7 @@ class Clock(BaseStreamer):
 
 
 class AssistedClock(Clock):
-    """Note arrivals of drafting, where the tokens of one step come together."""
+    """The arrivals of drafting, where the tokens of one step come together."""
 
     def put(self, value: torch.Tensor) -> None:
         """Record an arrival of all the tokens that one step accepted."""
@@ -51,7 +51,7 @@ class AssistedClock(Clock):
 
 @dataclass
 class Drafting:
-    """Count what drafting gave, over all generations since the last reset.
+    """The yield of drafting, over all generations since the last reset.
 
     Args:
         steps: Tokens that each step of the target gave: accepted ones and its own.

@@ -27,7 +27,7 @@ _CONTEXT = 2048  # positions the model is configured for; rotary positions need 
 
 @dataclass(frozen=True)
 class Shape:
-    """Size one model and its training."""
+    """The size of one model and its training."""
 
     hidden: int
     layers: int
@@ -88,7 +88,7 @@ def make_model(
         seed: Seed of the weights and of the order of the text.
         target: Size of the model that is served.
         draft: Size of the model that drafts for it.
-        log: Shows progress, a line at a time.
+        log: Callable that shows progress, a line at a time.
     """
     paths = made_model(folder, seed=seed, target=target, draft=draft)
     home = paths.target.parent

@@ -19,7 +19,7 @@ from autotune.systems.transformers.own_metrics import acceptance, peak_memory, p
 
 
 class Operations:
-    """Load the model on construction, then run one operation at a time."""
+    """The operations on a model, which is loaded on construction; one runs at a time."""
 
     def __init__(self, options: Options) -> None:
         self.options = options

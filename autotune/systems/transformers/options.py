@@ -14,7 +14,7 @@ DEVICES = ("auto", "cpu", "cuda")
 
 @dataclass(frozen=True)
 class Options:
-    """Describe how a model runs.
+    """The way a model runs.
 
     Args:
         model: Folder or hub name.

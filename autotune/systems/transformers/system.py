@@ -38,7 +38,7 @@ _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "accelerate",
 
 @dataclass(frozen=True)
 class TransformersSystem(Section):
-    """Launch transformers with a configuration.
+    """The transformers library, launched with a configuration.
 
     Args:
         model: Folder or hub name, or ``tiny``.

@@ -33,7 +33,7 @@ def altered(batches, number, **changes):
 
 
 def reasons(batches, least):
-    return validity.verdict(batches, least).reasons
+    return validity.validity_of(batches, least).reasons
 
 
 def test_a_good_run_has_no_reasons():

@@ -13,7 +13,7 @@ from autotune.core.decision import Decision
 from autotune.core.measurement import Estimate, Measurement
 from autotune.core.objective import Objective
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
-from autotune.measure.endpoint.knee import Point, crossing, lowest
+from autotune.measure.endpoint.knee import ProbePoint, crossing, lowest
 from autotune.measure.endpoint.rate_search import Probe, highest_rate
 from benchmarks.intervals.searches import SERVERS, Generator, Server, recorded_rate, search
 from benchmarks.trust import packed
@@ -24,7 +24,9 @@ BOUND = 0.4  # mean time in M/M/1 at 7.5 requests/s
 
 def probes(rng, rates, error):
     return [
-        Point(r, 60.0, 1 / (MU - r) < BOUND, math.log(1 / (MU - r) / BOUND) + error * rng.normal(), error)
+        ProbePoint(
+            r, 60.0, 1 / (MU - r) < BOUND, math.log(1 / (MU - r) / BOUND) + error * rng.normal(), error
+        )
         for r in rates
     ]
 
@@ -56,14 +58,15 @@ def test_intervals_of_the_crossing_hold_the_truth():
 def test_an_overload_bounds_the_crossing_from_above():
     points = probes(np.random.default_rng(2), [4, 6, 7], 0.2)
     free = lowest([crossing(points, 7.4)], 0)
-    bounded = lowest([crossing([*points, Point(7.8, 60.0, False, overloaded=True)], 7.4)], 0)
+    bounded = lowest([crossing([*points, ProbePoint(7.8, 60.0, False, overloaded=True)], 7.4)], 0)
     assert bounded[0] < free[0]
     assert bounded[1] < free[1]
 
 
 def test_one_measured_probe_tells_no_curve():
     assert (
-        crossing([Point(5.0, 60.0, True, -0.5, 0.1), Point(9.0, 60.0, False, overloaded=True)], 7.0) is None
+        crossing([ProbePoint(5.0, 60.0, True, -0.5, 0.1), ProbePoint(9.0, 60.0, False, overloaded=True)], 7.0)
+        is None
     )
 
 
@@ -95,12 +98,14 @@ def test_a_bound_says_that_it_is_one():
 def _search(generator, time):
     from autotune.core.endpoint import Endpoint
     from autotune.measure.endpoint.rate_search import measure_max_rate
-    from autotune.measure.endpoint.served import Site
+    from autotune.measure.endpoint.served import MeasurementContext
     from autotune.measure.workload import Workload
 
     work = Workload(arrival="poisson", time=time)
-    site = Site(generator, Endpoint("http://127.0.0.1:1", "toy"), work, 1000.0, generator.clock)
-    return measure_max_rate(site, goal="max_rate", limits=generator.server.limits)
+    context = MeasurementContext(
+        generator, Endpoint("http://127.0.0.1:1", "toy"), work, 1000.0, generator.clock
+    )
+    return measure_max_rate(context, goal="max_rate", limits=generator.server.limits)
 
 
 def slots(n):
@@ -129,7 +134,7 @@ def test_four_slots_against_eight_are_decided_in_three_launches_each():
 def test_a_look_that_saw_no_bout_does_not_decide():
     rng = np.random.default_rng(3)
     points = probes(rng, [5, 6.5, 7, 7.5, 8], 0.25)
-    lucky = Point(8.5, 20.0, True, -0.5, 0.02)  # short, low, and sure of it
+    lucky = ProbePoint(8.5, 20.0, True, -0.5, 0.02)  # short, low, and sure of it
     without, within = (lowest([crossing(p, 7.5)], 0) for p in (points, [*points, lucky]))
     assert abs(within[0] - without[0]) < 1.5 * without[1]
     assert within[1] > 0.6 * without[1]

@@ -10,7 +10,7 @@ from autotune.core.objective import Objective
 from autotune.core.ranking import pool
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.engine.gp.model.data import read_history
-from autotune.measure.endpoint.overload import HORIZON_S, Level, Overload, between, projected
+from autotune.measure.endpoint.overload import HORIZON_S, Overload, RequestCount, between, projected
 from autotune.report.tables import note_of
 from benchmarks.intervals.overloads import Overloaded
 from benchmarks.intervals.searches import SERVERS
@@ -41,7 +41,7 @@ def test_a_projection_by_hand():
 def test_the_growth_has_an_error_from_what_was_counted():
     rng = np.random.default_rng(0)
     steps = np.cumsum(rng.poisson([[15, 10]] * 60), axis=0)
-    levels = [Level(i * 10**9, int(done), int(sent - done)) for i, (sent, done) in enumerate(steps)]
+    levels = [RequestCount(i * 10**9, int(done), int(sent - done)) for i, (sent, done) in enumerate(steps)]
     found = between(levels)
     assert found.growth == pytest.approx(1 / 3, abs=0.1)
     poisson = np.sqrt(1 / 900 + 1 / 600) * 2 / 3

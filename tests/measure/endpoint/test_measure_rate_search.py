@@ -6,7 +6,7 @@ import pytest
 from autotune.core.endpoint import Endpoint
 from autotune.core.measurement import Cause
 from autotune.measure.endpoint.rate_search import measure_max_rate
-from autotune.measure.endpoint.served import Site
+from autotune.measure.endpoint.served import MeasurementContext
 from autotune.measure.workload import Workload
 
 ENDPOINT = Endpoint("http://127.0.0.1:1", "toy")
@@ -14,7 +14,7 @@ ENDPOINT = Endpoint("http://127.0.0.1:1", "toy")
 
 def search(generator, limits, workload=None, *, deadline=1e5, **bounds):
     work = workload or Workload(time=300, precision=0.03)
-    where = Site(generator, ENDPOINT, work, deadline, generator.world.clock)
+    where = MeasurementContext(generator, ENDPOINT, work, deadline, generator.world.clock)
     return measure_max_rate(where, goal="max_rate", limits=limits, **bounds)
 
 

@@ -6,7 +6,7 @@ from autotune.core.endpoint import Endpoint
 from autotune.core.measurement import DOUBT, Cause
 from autotune.core.quantiles import NORMAL
 from autotune.measure.endpoint.overload import HORIZON_S
-from autotune.measure.endpoint.served import Site, measure_served
+from autotune.measure.endpoint.served import MeasurementContext, measure_served
 from autotune.measure.statistics.doubt import judged
 from autotune.measure.statistics.queue_memory import LEAST_RELAXATIONS
 from autotune.measure.workload import RequestLimits, Workload
@@ -14,12 +14,14 @@ from autotune.measure.workload import RequestLimits, Workload
 ENDPOINT = Endpoint("http://127.0.0.1:1", "toy")
 
 
-def site(generator, workload=None, *, deadline=1e9, **more):
-    return Site(generator, ENDPOINT, workload or Workload(), deadline, generator.world.clock, **more)
+def context(generator, workload=None, *, deadline=1e9, **more):
+    return MeasurementContext(
+        generator, ENDPOINT, workload or Workload(), deadline, generator.world.clock, **more
+    )
 
 
 def run(generator, workload=None, *, goal="e2e.mean", rate=None, concurrency=None, **more):
-    return measure_served(site(generator, workload, **more), goal=goal, rate=rate, concurrency=concurrency)
+    return measure_served(context(generator, workload, **more), goal=goal, rate=rate, concurrency=concurrency)
 
 
 def exponential(mean):
@@ -207,7 +209,7 @@ def test_a_redirect_that_comes_late_is_the_owners_with_its_address_and_what_mend
     assert first.invalid[0].startswith("no request was answered: http://127.0.0.1:1/v1/completions: HTTP 308")
 
 
-def test_a_generator_behind_its_schedule_is_the_worlds_fault(fake_generator):
+def test_a_generator_behind_its_schedule_is_an_environment_fault(fake_generator):
     found = run(fake_generator(lambda rng, i, t: 0.1, slots=8, slip_s=0.05), rate=10.0)
     assert found.cause is Cause.LOAD_GENERATOR_BEHIND
     assert found.invalid == ("the load generator was behind its schedule: p99 50 ms",)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from autotune.core.endpoint import Endpoint
-from autotune.measure.load.base import REALTIME, Plan
+from autotune.measure.load.base import REALTIME, LoadPlan
 from autotune.measure.load.generator import OwnGenerator
 from autotune.measure.workload import Workload
 
@@ -53,7 +53,7 @@ def stub(tmp_path):
 @contextmanager
 def start_load(endpoint, workload, *, rate=None, concurrency=None, stream="measured", **options):
     load = OwnGenerator(**options).start(
-        Plan(endpoint, Workload.from_dict(workload), rate, concurrency, stream, REALTIME)
+        LoadPlan(endpoint, Workload.from_dict(workload), rate, concurrency, stream, REALTIME)
     )
     try:
         yield load

@@ -272,10 +272,10 @@ def test_the_death_of_the_generator_is_an_error_of_ours(stub, loading, collect):
 PARENT = """
 import sys, time, json
 from autotune.core.endpoint import Endpoint
-from autotune.measure.load.base import Plan
+from autotune.measure.load.base import LoadPlan
 from autotune.measure.load.generator import OwnGenerator
 from autotune.measure.workload import Workload
-load = OwnGenerator().start(Plan(Endpoint(sys.argv[1], "stub"), Workload(), None, 2))
+load = OwnGenerator().start(LoadPlan(Endpoint(sys.argv[1], "stub"), Workload(), None, 2))
 print(load._process.pid, flush=True)
 time.sleep(60)
 """

@@ -6,79 +6,84 @@ import pytest
 
 from autotune.errors import SpecError
 from autotune.measure.load.generator import OwnGenerator
+from autotune.measure.load.prompt_builder import PromptBuilder
 from autotune.measure.load.prompts import Orders, check_files, read_prompts
-from autotune.measure.load.ruler import Ruler
 from autotune.measure.load.trace import Entry, Trace
 from autotune.measure.workload import Workload
 
-LETTERS = Ruler("tokenizer", 1.0, 0, exact=True)
+LETTERS = PromptBuilder("tokenizer", 1.0, 0, exact=True)
 
 
 @pytest.fixture
-def ruler(stub):
-    found = OwnGenerator().calibration(stub.endpoint(tokenize="/tokenize")).ruler
+def builder(stub):
+    found = OwnGenerator().calibration(stub.endpoint(tokenize="/tokenize")).builder
     assert (found.kind, found.exact, found.overhead) == ("tokenizer", True, 1)
     return found
 
 
-def orders(data, ruler=LETTERS, stream="measured", **more):
-    return Orders(Workload.from_dict(data), stream, ruler, **more)
+def orders(data, builder=LETTERS, stream="measured", **more):
+    return Orders(Workload.from_dict(data), stream, builder, **more)
 
 
 def counted(text):
     return 1 + sum(-(-len(word) // 5) for word in text.split())  # as the stub does
 
 
-def test_lengths_are_exact_with_the_servers_tokenizer(ruler):
-    found = [orders({"prompt_tokens": {"mean": 90, "spread": 60}}, ruler).at(i) for i in range(300)]
+def test_lengths_are_exact_with_the_servers_tokenizer(builder):
+    found = [orders({"prompt_tokens": {"mean": 90, "spread": 60}}, builder).at(i) for i in range(300)]
     assert all(counted(order.joined) == max(2, order.prompt_tokens) for order in found)
     assert len({order.prompt_tokens for order in found}) > 50
     drawn = [Workload.from_dict({"prompt_tokens": {"mean": 90, "spread": 60}}).request(i) for i in range(300)]
     assert [(o.prompt_tokens, o.max_tokens) for o in found] == [
         (r.prompt_tokens, r.max_tokens) for r in drawn
     ]
-    assert counted(orders({"prompt_tokens": 30_000}, ruler).at(0).joined) == 30_000
-    assert Ruler.from_dict(json.loads(json.dumps(ruler.to_dict()))) == Ruler(
-        ruler.kind, ruler.characters, ruler.overhead, ruler.exact, list(ruler.counts), list(ruler.fillers)
+    assert counted(orders({"prompt_tokens": 30_000}, builder).at(0).joined) == 30_000
+    assert PromptBuilder.from_dict(json.loads(json.dumps(builder.to_dict()))) == PromptBuilder(
+        builder.kind,
+        builder.characters,
+        builder.overhead,
+        builder.exact,
+        list(builder.counts),
+        list(builder.fillers),
     )
 
 
 def test_lengths_are_near_by_what_the_server_counts(stub):
-    found = OwnGenerator().calibration(stub.endpoint()).ruler
+    found = OwnGenerator().calibration(stub.endpoint()).builder
     assert found.kind == "usage"
     lengths = [counted(orders({"prompt_tokens": 200}, found).at(i).joined) for i in range(100)]
     assert sum(lengths) / 100 == pytest.approx(200, rel=0.1)
 
 
 def test_a_chats_template_is_taken_into_account(stub):
-    chat = OwnGenerator().calibration(stub.endpoint(chat=True, tokenize="/tokenize")).ruler
+    chat = OwnGenerator().calibration(stub.endpoint(chat=True, tokenize="/tokenize")).builder
     assert chat.overhead == 5
     assert counted(orders({"prompt_tokens": 50}, chat).at(0).joined) + 4 == 50
 
 
 def test_a_server_that_tells_nothing_gets_prose_of_a_likely_length(stub):
     found = OwnGenerator(calibrate_s=1.0).calibration(stub.endpoint(usage="none"))
-    assert found.ruler.kind == "assumed"
+    assert found.builder.kind == "assumed"
     assert found.problem == ""
     broken = OwnGenerator(calibrate_s=1.0).calibration(stub.endpoint(mode="http500"))
     assert broken.problem == "HTTP 500: server died at the end"
 
 
-def test_prompts_are_unique_from_their_first_words(ruler):
-    for kind in (ruler, LETTERS):
+def test_prompts_are_unique_from_their_first_words(builder):
+    for kind in (builder, LETTERS):
         texts = [
             orders({}, kind, stream).at(i).joined for stream in ("measured", "warmup") for i in range(300)
         ]
         assert len({text[:28] for text in texts}) >= 595
-    salted = orders({}, ruler, salt="7/1").at(3)
-    plain = orders({}, ruler).at(3)
+    salted = orders({}, builder, salt="7/1").at(3)
+    plain = orders({}, builder).at(3)
     assert (salted.prompt_tokens, salted.max_tokens) == (plain.prompt_tokens, plain.max_tokens)
     assert salted.joined[:28] != plain.joined[:28]
 
 
-def test_a_share_of_requests_begin_with_one_of_few_prefixes(ruler):
+def test_a_share_of_requests_begin_with_one_of_few_prefixes(builder):
     data = {"shared_prefix": {"tokens": 64, "share": "75 %", "groups": 3}, "prompt_tokens": 20}
-    texts = [orders(data, ruler, stream).at(i).joined for stream in ("a", "b") for i in range(400)]
+    texts = [orders(data, builder, stream).at(i).joined for stream in ("a", "b") for i in range(400)]
     prefixes = {}
     for text in texts:
         prefixes.setdefault(text[:150], []).append(text)
@@ -89,9 +94,9 @@ def test_a_share_of_requests_begin_with_one_of_few_prefixes(ruler):
     assert len(set(texts)) == len(texts)
 
 
-def test_conversations_repeat_what_was_said(ruler):
+def test_conversations_repeat_what_was_said(builder):
     data = {"turns": {"count": 3, "conversations": 2}, "prompt_tokens": 20, "output_tokens": 7}
-    found = [orders(data, ruler).at(i) for i in range(12)]
+    found = [orders(data, builder).at(i) for i in range(12)]
     first = [found[i] for i in (0, 2, 4)]
     assert [len(order.messages) for order in first] == [1, 3, 5]
     assert [role for role, _ in first[2].messages] == ["user", "assistant", "user", "assistant", "user"]
@@ -179,7 +184,7 @@ SHAREGPT = [
 def test_sharegpt_asks_the_first_question_for_as_long_an_answer(tmp_path, indent):
     (tmp_path / "s.json").write_text(json.dumps(SHAREGPT, indent=indent))
     own = read_prompts(tmp_path / "s.json")
-    made = orders({"prompts": "s.json"}, Ruler(characters=4.0), own=own)
+    made = orders({"prompts": "s.json"}, PromptBuilder(characters=4.0), own=own)
     assert [(order.joined, order.max_tokens) for order in map(made.at, range(3))] == [
         ("How?", 30), ("Why?", 8), ("How?", 30),
     ]  # fmt: skip

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from autotune.core.http_response import BadResponse, ResponseReader
 from autotune.core.request import HIDDEN_UNCOUNTED, RequestRecord
-from autotune.measure.load.answer import Answer, shared
+from autotune.measure.load.answer import StreamedAnswer, shared
 from autotune.measure.load.sse import MOST_BYTES, EventReader, HostileStream, looks_like_events
 from autotune.measure.load.wire import FrameReader, frame, record_frame, record_of
 
@@ -151,7 +151,7 @@ def test_any_bytes_are_a_response_or_refused(data):
 
 
 def answer_of(*events):
-    answer = Answer()
+    answer = StreamedAnswer()
     for i, event in enumerate(events):
         answer.add(100 + i, event if isinstance(event, bytes) else json.dumps(event).encode())
     return answer
@@ -241,7 +241,7 @@ def words(count, per_chunk, **more):
 
 
 def counted(*events, wanted=24):
-    answer = Answer(wanted, 24)
+    answer = StreamedAnswer(wanted, 24)
     for i, event in enumerate((*events, b"[DONE]")):
         answer.add(100 + i, event if isinstance(event, bytes) else json.dumps(event).encode())
     assert not answer.error
@@ -349,7 +349,7 @@ def reasoned(total, reasoning, **more):
 
 
 def hidden_in(*events):
-    answer = Answer(None, 10_000)
+    answer = StreamedAnswer(None, 10_000)
     for i, event in enumerate((*events, b"[DONE]")):
         answer.add(100 + i, event if isinstance(event, bytes) else json.dumps(event).encode())
     assert not answer.error
@@ -486,7 +486,7 @@ def test_a_usage_that_leaves_reasoning_out_is_added_up_or_contradicts_itself(wan
         (40, STOP, (16, "usage, against itself")),
         (50, END, (16, "usage, against itself")),
     ):
-        answer = Answer(wanted and most, most)
+        answer = StreamedAnswer(wanted and most, most)
         for i, event in enumerate((*pieces(16, 4), end, last)):
             answer.add(100 + i, json.dumps(event).encode())
         assert answer.total() == found
@@ -544,7 +544,7 @@ def test_errors_in_a_stream_have_many_forms(event, said):
 
 def test_an_event_named_error_is_one():
     (event,) = events_of([b'event: error\ndata: {"code": 3}\n\n'])
-    answer = Answer()
+    answer = StreamedAnswer()
     answer.add(1, event)
     assert answer.error.startswith("the server said: ")
 

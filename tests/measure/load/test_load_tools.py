@@ -12,7 +12,7 @@ from autotune.core.endpoint import Endpoint
 from autotune.errors import AutotuneError, EnvironmentProblem
 from autotune.measure.load import aiperf, guidellm
 from autotune.measure.load.aiperf import AIPerf
-from autotune.measure.load.base import Plan
+from autotune.measure.load.base import LoadPlan
 from autotune.measure.load.choose import build_generator
 from autotune.measure.load.generator import OwnGenerator
 from autotune.measure.load.guidellm import GuideLLM
@@ -76,7 +76,7 @@ def test_a_record_of_guidellm():
 def test_one_process_draws_the_arrivals_of_guidellm(section, one):
     """Its processes share the seed: each gap would come as often as there are processes."""
     workload = Workload.from_dict(section)
-    found = GuideLLM().environment(Plan(Endpoint("http://127.0.0.1:1", "m"), workload, 5.0))
+    found = GuideLLM().environment(LoadPlan(Endpoint("http://127.0.0.1:1", "m"), workload, 5.0))
     assert (found.get("GUIDELLM__MAX_WORKER_PROCESSES") == "1") is one
 
 
@@ -109,7 +109,7 @@ assert all(json.loads(l)["output_length"] == 6 for l in lines)
 
 def plan(stub, stream="measured", **more):
     workload = Workload.from_dict({"rate": 5, "time": "2 s", "output_tokens": 6, "prompt_tokens": 20})
-    return Plan(stub.endpoint(tokenize="/tokenize", **more), workload, 5.0, None, stream)
+    return LoadPlan(stub.endpoint(tokenize="/tokenize", **more), workload, 5.0, None, stream)
 
 
 def test_a_tools_records_become_ours(stub, tmp_path):
@@ -124,7 +124,7 @@ def test_a_tools_records_become_ours(stub, tmp_path):
 def test_what_wakes_the_system_is_sent_by_our_own(stub, tmp_path):
     generator = ToolGenerator(AIPerf(), program(tmp_path, "aiperf", "sys.exit(3)"))
     workload = plan(stub).workload
-    load = generator.start(Plan(stub.endpoint(), workload, None, 1, "warmup"))
+    load = generator.start(LoadPlan(stub.endpoint(), workload, None, 1, "warmup"))
     try:
         assert load.poll(10.0)[0].error is None
     finally:
@@ -163,7 +163,7 @@ def test_what_a_tool_cannot_do_is_said(stub):
     secret = stub.endpoint(headers={"Authorization": "Bearer secret-key"})
     generator = ToolGenerator(GuideLLM(), {"AUTOTUNE_GUIDELLM": sys.executable})
     with pytest.raises(EnvironmentProblem, match="would show the endpoint's headers"):
-        generator.start(Plan(secret, Workload(), 5.0))
+        generator.start(LoadPlan(secret, Workload(), 5.0))
 
 
 def test_arguments_say_what_the_plan_says(stub, tmp_path):
@@ -172,12 +172,12 @@ def test_arguments_say_what_the_plan_says(stub, tmp_path):
 
     words = GuideLLM().arguments(task_of(plan(stub)))
     assert json.loads(words[words.index("--profile") + 1]) == {"kind": "poisson", "rate": 5.0}
-    closed = Plan(stub.endpoint(), Workload(), None, 4)
+    closed = LoadPlan(stub.endpoint(), Workload(), None, 4)
     words = GuideLLM().arguments(task_of(closed))
     assert json.loads(words[words.index("--profile") + 1]) == {"kind": "concurrent", "streams": 4}
     words = AIPerf().arguments(task_of(closed))
     assert words[words.index("--concurrency") + 1] == "4"
     bursts = Workload.from_dict({"rate": 5, "burstiness": 0.5, "generator": "aiperf"})
-    words = AIPerf().arguments(task_of(Plan(stub.endpoint(), bursts, 5.0)))
+    words = AIPerf().arguments(task_of(LoadPlan(stub.endpoint(), bursts, 5.0)))
     assert words[words.index("--arrival-pattern") + 1] == "gamma"
     assert words[words.index("--arrival-smoothness") + 1] == "0.5"

@@ -1,4 +1,4 @@
-"""The one rule that ends a run, and the one verdict on it."""
+"""The one rule that ends a run, and the one validity of it."""
 
 import math
 import re
@@ -14,7 +14,7 @@ from autotune.measure.batches import validity as batches
 from autotune.measure.endpoint import validity as endpoint
 from autotune.measure.statistics.samples import Batch
 from autotune.measure.statistics.stopping import GROWTH, Looks, StoppingRule, half_width
-from autotune.measure.statistics.verdict import Finding, Verdict, errors, is_backwards
+from autotune.measure.statistics.validity import Finding, Validity, errors, is_backwards
 
 
 def test_looks_are_a_quarter_apart():
@@ -60,12 +60,12 @@ def test_a_half_width_is_relative():
 
 def test_the_first_finding_says_whose_fault_it_is():
     queue, other = Finding("slow", Cause.TIME_LIMIT, by_queue=True), Finding("odd", Cause.WRONG_OUTPUT)
-    verdict = Verdict((queue, other))
-    assert verdict.reasons == ("slow", "odd")
-    assert verdict.reasons_excluding_overload == ("odd",)
-    assert verdict.cause is Cause.TIME_LIMIT
-    assert Verdict().reasons == ()
-    assert Verdict().cause is Cause.INVALID_MEASUREMENT
+    validity = Validity((queue, other))
+    assert validity.reasons == ("slow", "odd")
+    assert validity.reasons_excluding_overload == ("odd",)
+    assert validity.cause is Cause.TIME_LIMIT
+    assert Validity().reasons == ()
+    assert Validity().cause is Cause.INVALID_MEASUREMENT
 
 
 def test_batches_and_loads_are_judged_in_the_same_words():

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from autotune.core.measurement import Estimate
-from autotune.measure.endpoint.served import Site
-from autotune.measure.statistics.verdict import Measured
+from autotune.measure.endpoint.served import MeasurementContext
+from autotune.measure.statistics.validity import Measured
 from autotune.measure.watch.cpu_time import CpuTime, SpareCpus, cores_used, cpu_time, own_seconds
 from autotune.measure.watch.hardware import Spent
 from autotune.measure.watch.machine_watch import MachineWatch, warnings, with_machine
@@ -136,8 +136,8 @@ def test_the_generator_is_real_time_only_where_cpus_are_left(idle, wanted, monke
     found = SpareCpus(lambda: next(looks))
     for _ in range(len(idle) + 1):
         found.look()
-    assert Site(None, None, None, 0.0, spare=found).precedence == wanted
-    assert Site(None, None, None, 0.0).precedence == "nice -10"  # nobody looked
+    assert MeasurementContext(None, None, None, 0.0, spare=found).precedence == wanted
+    assert MeasurementContext(None, None, None, 0.0).precedence == "nice -10"  # nobody looked
 
 
 def test_a_quota_bounds_what_is_left(monkeypatch):

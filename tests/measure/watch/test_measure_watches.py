@@ -111,7 +111,7 @@ def cpu(tmp_path, throttled):
     return tmp_path
 
 
-def test_a_processor_that_was_throttled_is_the_worlds_fault(tmp_path):
+def test_a_processor_that_was_throttled_is_an_environment_fault(tmp_path):
     clock = Hand()
     watch = MachineWatch((), clock, cpu(tmp_path, 100), list)
     watch.look()

@@ -62,7 +62,7 @@ def test_a_table_is_read_back_as_it_was_written(table, tmp_path):
     assert set(json.loads((tmp_path / "specs.json").read_text())) == {"mine", "other"}
 
 
-def test_the_truth_is_the_mean_of_replicates_and_the_worlds_failures_do_not_count(table):
+def test_the_truth_is_the_mean_of_replicates_and_environment_faults_do_not_count(table):
     config = table.rows[0].config
     truth = table.truth(config)
     assert truth["speed"].value == pytest.approx(10 + 2 / 3)

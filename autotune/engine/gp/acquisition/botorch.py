@@ -22,7 +22,7 @@ from botorch.utils.multi_objective.box_decompositions.non_dominated import FastN
 from botorch.utils.sampling import manual_seed
 from torch import Tensor
 
-from autotune.engine.gp.acquisition.contract import Scorer, checked, price_of_waste
+from autotune.engine.gp.acquisition.contract import Scorer, checked, failure_cost
 from autotune.engine.gp.acquisition.hypervolume import LogHypervolumeImprovement
 from autotune.engine.gp.acquisition.improvement import automatic
 from autotune.engine.gp.acquisition.noisy_improvement import log_excess
@@ -65,7 +65,7 @@ class BotorchAcquisition:
         if self.several and len(models.goals) == 1:
             raise SpecError(f"the acquisition function {name} is one of several goals; the study has one")
         improvement = "ExpectedImprovement" in name and not self.several
-        self.price = price_of_waste(models) if improvement else 0.0
+        self.failure_cost = failure_cost(models) if improvement else 0.0
 
     def rough(self, grid: CandidateTable, rows: Tensor, X_pending: Tensor) -> Tensor:
         """Return optimistic values of some candidates, more and more so, ``c x len(rows)``."""

@@ -26,10 +26,11 @@ class Acquisition(Protocol):
     """An acquisition function: what candidates are worth.
 
     Attributes:
-        price: What a trial that fails or breaks a limit costs, in units of the value; 0 where that has none.
+        failure_cost: Cost of a trial that fails or breaks a limit, in units of the value; 0 where that has
+            none.
     """
 
-    price: float
+    failure_cost: float
 
     def rough(self, grid: CandidateTable, rows: Tensor, X_pending: Tensor) -> Tensor:
         """Return cheap criteria of some candidates, ``c x len(rows)``, each a logarithm of a value.
@@ -69,8 +70,8 @@ def checked(score: Scorer, d: int) -> Scorer:
     return score_of_rows
 
 
-def price_of_waste(models: FittedModels) -> float:
-    """Return what a wasted trial costs in units of the standardized goal."""
+def failure_cost(models: FittedModels) -> float:
+    """Return the failure cost in units of the standardized goal."""
     series, waste = models.goal.series, models.config.waste
     return waste / series.scale if series.logarithm else waste
 

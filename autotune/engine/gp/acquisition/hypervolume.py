@@ -51,7 +51,7 @@ class LogHypervolumeImprovement:
         seed: Seed of directions and joint samples.
     """
 
-    price = 0.0
+    failure_cost = 0.0
 
     def __init__(self, models: FittedModels, seed: int) -> None:
         self.models, self.seed = models, seed

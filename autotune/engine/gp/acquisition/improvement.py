@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autotune.engine.gp.acquisition.contract import Acquisition, Scorer, checked, price_of_waste
+from autotune.engine.gp.acquisition.contract import Acquisition, Scorer, checked, failure_cost
 from autotune.engine.gp.acquisition.hypervolume import LogHypervolumeImprovement
 from autotune.engine.gp.acquisition.noisy_improvement import (
     NoisyImprovement,
@@ -32,7 +32,7 @@ class LogImprovement:
 
     def __init__(self, models: FittedModels, seed: int) -> None:
         self.models, self.seed = models, seed
-        self.price = price_of_waste(models)
+        self.failure_cost = failure_cost(models)
         each, _ = models.goal.surrogate.each(models.measured)
         self.known = each.amin(1) if models.seeking_feasible else each[:, models.observed].amax(1)
 

@@ -34,7 +34,7 @@ class Thompson:
         seed: Seed of the samples.
     """
 
-    price = 0.0
+    failure_cost = 0.0
 
     def __init__(self, models: FittedModels, seed: int) -> None:
         self.models, self.seed = models, seed

@@ -97,7 +97,7 @@ class AveragedGP(Surrogate, Model, FantasizeMixin):
 
     @property
     def batch_shape(self) -> torch.Size:
-        """Batch shape of the members; that of the fantasies after :meth:`fantasize`."""
+        """Batch shape of the members; that of the fantasies after ``fantasize``."""
         shape: torch.Size = self.members[0].batch_shape
         return shape
 
@@ -145,7 +145,7 @@ class AveragedGP(Surrogate, Model, FantasizeMixin):
 
         Args:
             X: Encoded configurations.
-            output_indices: Not used: there is one output.
+            output_indices: Indices that are not used: there is one output.
             observation_noise: Whether a measurement's noise is in it, or the noise.
             posterior_transform: Transform applied to it.
         """
@@ -174,7 +174,7 @@ class AveragedGP(Surrogate, Model, FantasizeMixin):
             X: Encoded configurations, ``... x q x d``.
             Y: Standardized values, ``... x q x 1``.
             noise: Variances of their noise, shape of ``Y``; that of an average training point by default.
-            kwargs: Passed on to each member.
+            kwargs: Options passed on to each member.
         """
         check_shapes(
             "AveragedGP.condition_on_observations", ("X", X, "... q d"), ("Y", Y, "... q 1"), d=self.dimension

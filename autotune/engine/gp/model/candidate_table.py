@@ -21,14 +21,14 @@ _MERGED = 512  # combinations of levels looked up together: their tables stay in
 
 
 class CandidateTable:
-    """The candidates of one ask, as rows of levels.
+    """The candidates of one ask, as rows of levels: kernel terms are tabulated per parameter level.
 
     Args:
         encoder: Encoder of the space.
         table: The candidates.
 
     Attributes:
-        sizes: How many levels each such parameter has, being inactive counted.
+        sizes: Number of levels of each such parameter, being inactive counted.
         columns: Encodings of all levels below each other, zero in the columns of other parameters.
         merged: Row of each candidate in the tables of :meth:`merge`, one per run of parameters: ``n x r``.
         coarse: Whether candidates are only sifted: by the leading process of a surrogate and by few trials.

@@ -58,14 +58,14 @@ class Sampled:
     Each member gives its share of the samples.
 
     Args:
-        surrogate: Or a :class:`Believed` one.
+        surrogate: Surrogate, or a :class:`Believed` one.
         points: Points at which it is sampled, ``m x d``.
         log_weights: Log weights of the members.
         n: Number of samples.
         seed: Seed of the draws.
 
     Attributes:
-        member: Which member each sample is of, shape ``n``.
+        member: Index of the member that each sample is of, shape ``n``.
         values: The samples, ``n x m``.
     """
 

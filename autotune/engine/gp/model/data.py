@@ -33,7 +33,7 @@ class Series:
         rows: Trials it was observed in, as indices into the observed configurations; shape ``n``.
         Y: Standardized values, shape ``n``.
         Yvar: Variances of their measuring errors, same scale; nan where unknown; shape ``n``.
-        shift: Subtracted before ``scale`` divided.
+        shift: Value subtracted before ``scale`` divided.
         scale: Standard deviation, 1 for constant values.
         logarithm: Whether the values are logarithms.
     """
@@ -69,7 +69,7 @@ class Data:
 
 
 def read_history(history: Sequence[Trial], objective: Objective) -> Data:
-    """Draw the models' data from the finished trials; failures of the world teach nothing."""
+    """Draw the models' data from the finished trials; environment faults teach nothing."""
     used = [t for t in history if t.state in (TrialState.COMPLETED, TrialState.INFEASIBLE)]
     goals = [_goal_series(used, goal, objective) for goal in objective.goals]
     limits = [_limit_series(used, limit, objective) for limit in objective.limits]

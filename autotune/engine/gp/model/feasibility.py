@@ -28,7 +28,7 @@ class Feasibility:
 
     Args:
         X: Encoded configurations that were tried, ``n x k``, in the order of their trials.
-        labels: Positive where a trial gave a measurement, negative where it failed, shape ``n``.
+        labels: Labels, positive where a trial gave a measurement, negative where it failed, shape ``n``.
         groups: Columns of each parameter; by default each column is one.
         config: Design choices of the engine.
 

@@ -122,7 +122,7 @@ def hyper_samples(squares: Array, y: Array, yvar: Array, hyper: Hyper, n: int, s
 
 
 _FITTED: dict[tuple[bytes, Structure], Hyper] = {}
-"""Recent fits by a digest of their data: outliers and surfaces are fitted to the same data."""
+"""Recent fits by a digest of their data: outliers and surrogates are fitted to the same data."""
 
 
 def _fitted(squares: Array, y: Array, yvar: Array, structure: Structure) -> Hyper:
@@ -138,7 +138,7 @@ def _fitted(squares: Array, y: Array, yvar: Array, structure: Structure) -> Hype
 
 @dataclass(frozen=True)
 class _State:
-    """What the density, its gradient and its curvature share at one point.
+    """The terms that the density, its gradient and its curvature share at one point.
 
     Matrices are symmetric, so that only their lower triangles are computed, as vectors; ``inverse`` is a
     matrix whose upper triangle means nothing.

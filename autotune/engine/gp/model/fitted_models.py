@@ -83,11 +83,11 @@ class Modelled:
 
 
 class FittedModels:
-    """The models of one moment.
+    """The models fitted to a history: a surrogate per goal and limit, and a feasibility model.
 
     Args:
         problem: Problem to propose for, with at least two measured trials.
-        rng: Draws the weights of several goals.
+        rng: Random generator of the weights of several goals.
 
     Attributes:
         X: Encoded configurations that ended by their own doing, ``n x d``.
@@ -95,7 +95,7 @@ class FittedModels:
         limits: One model per limit, of its violation; the limit is kept at 0 and below.
         limited: The limits that these are of.
         feasibility: Model of getting a measurement at all.
-        spoiled: Which trials have a measurement that nothing around it explains, shape ``n``.
+        spoiled: Mask of trials with a measurement that nothing around it explains, shape ``n``.
         seeking_feasible: Whether no configuration is known that keeps every limit, by measurement and by the
             models.
         least_kept: Log probability to keep the limits below which a candidate is left alone: it rises with

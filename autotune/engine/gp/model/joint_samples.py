@@ -71,7 +71,8 @@ class SamplesOfMoments:
     Args:
         mean: Posterior mean at the points, shape ``p``.
         covariance: Their posterior covariance, ``p x p``.
-        at: Gives mean (``q``), variance (``q``) and covariance with the points (``q x p``) of any ``X``.
+        at: Function that gives mean (``q``), variance (``q``) and covariance with the points (``q x p``) of
+            any ``X``.
         seed: Seed of the samples.
     """
 

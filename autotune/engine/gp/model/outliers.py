@@ -1,7 +1,7 @@
-"""Measurements that nothing around them explains: a stalled trial must not bend the surface.
+"""Measurements that nothing around them explains: a stalled trial must not bend the surrogate.
 
 Each value is compared with what all the others predict of it. Where it is far on its bad side, it is given a
-measuring variance of its own, the one that explains it best; the surface then passes it by without
+measuring variance of its own, the one that explains it best; the surrogate then passes it by without
 forgetting that something was measured there. Values on the good side are left alone: they are what is
 looked for.
 

@@ -1,6 +1,6 @@
 """The surrogates by name: processes of several priors, averaged by their evidence.
 
-No single prior wins: with few points smooth, additive and rugged surfaces look alike. So one process of each
+No single prior wins: with few points smooth, additive and rugged functions look alike. So one process of each
 is fitted and they are averaged by their evidence; with more points one of them leads.
 
 References:

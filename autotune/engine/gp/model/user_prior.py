@@ -26,8 +26,8 @@ class UserPrior:
     """Weight of a configuration by the priors of its parameters.
 
     Args:
-        space: Whose parameters may have a prior each; values without one, and parameters that are inactive,
-            count 1, which is also the mean over the levels of a parameter that has one.
+        space: Space whose parameters may have a prior each; values without one, and parameters that are
+            inactive, count 1, which is also the mean over the levels of a parameter that has one.
         measured: Number of measured trials.
     """
 

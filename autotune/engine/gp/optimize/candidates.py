@@ -55,7 +55,7 @@ def candidates(
         space: All of it when it can be enumerated and there is no region.
         tried: Keys of what was tried or is pending.
         leaders: Best configurations so far; candidates of a large space are dense around them.
-        rng: Draws the random part of a large space.
+        rng: Random generator of the random part of a large space.
         region: Region that candidates are restricted to, while any of it is left.
     """
     table = space.table()

@@ -118,18 +118,18 @@ def climb(
     """Return the best rows that local search finds.
 
     Args:
-        space: Too large to enumerate.
+        space: Space that is too large to enumerate.
         starts: Allowed rows, all of them scored; the best of them that are apart begin a climb. Shape
             ``n x d``.
         score: Score to be maximized; asked for few times.
         tried: Keys of the configurations that are not to be found.
-        rng: Draws the moves.
+        rng: Random generator of the moves.
         leaders: Rows that begin a climb whatever their score, as the best ones tried; ``m x d``.
-        within: Says which rows may be looked at; all by default. Leaders may lie outside.
+        within: Function that says which rows may be looked at; all by default. Leaders may lie outside.
         climbers: Number of climbers.
         rows: Number of rows scored beside the starts.
         calls: Number of times the score is asked for beside that of the starts.
-        patience: Calls in a row that may find nothing better.
+        patience: Number of calls in a row that may find nothing better.
     """
     check_shapes("climb", ("starts", starts, "n d"), d=len(space))
     if leaders is not None:

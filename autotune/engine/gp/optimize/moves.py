@@ -1,9 +1,9 @@
 """Changes of allowed configurations that stay allowed, many at once.
 
 A configuration is a row of level indices. Whatever was changed, conditions are settled again (what they
-switch off becomes inactive, what they wake takes a random level or its default) and what breaks a constraint
-is left out. Parameters that constraints tie together may have no move of their own: they move in pairs, or
-all at once to the levels that the nearest of some random allowed rows has there.
+switch off becomes inactive, what they activate takes a random level or its default) and what breaks a
+constraint is left out. Parameters that constraints tie together may have no move of their own: they move in
+pairs, or all at once to the levels that the nearest of some random allowed rows has there.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from autotune.core.table import INACTIVE, Indices, allowed_mask, condition_mask,
 Mask = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.int64]
 
-_WAKES = 4  # draws of the levels of what a change of one parameter wakes
+_ACTIVATED_VALUES = 4  # random values tried for each parameter that a change activates
 _FEW = 4  # levels up to which a step to any of them is as likely
 _DONORS = 1000  # random rows whose levels tied parameters take
-_DEFAULT = 0.25  # of the woken parameters take their default
+_DEFAULT = 0.25  # of the activated parameters take their default
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ def joined(parts: Sequence[Moved]) -> Moved:
 
 
 class Moves:
-    """Change rows of one space.
+    """Random changes of rows of one space.
 
     Args:
-        space: Not given as a list of configurations.
-        rng: Draws what is random.
+        space: Space that is not given as a list of configurations.
+        rng: Random generator.
 
     Attributes:
         singles: Number of changes of one parameter that a row has at most.
@@ -71,13 +71,13 @@ class Moves:
         self.ordered = np.array([p.ordered for p in self.parameters])
         self.defaults = np.array([p.level_of(p.fallback) for p in self.parameters])
         self.constraints = space.constraint_expressions
-        column = space.elimination.column
+        column = space.constraint_graph.column
         self.conditional = [(column[p.name], p) for p in expansion_order(self.parameters) if p.condition]
-        wakes = np.zeros(len(self.parameters), dtype=bool)
+        activates = np.zeros(len(self.parameters), dtype=bool)
         for _, parameter in self.conditional:
             assert parameter.condition is not None  # noqa: S101 - chosen for having one
-            wakes[[column[name] for name in parameter.condition.names()]] = True
-        each = np.where(self.counts > 1, self.counts * np.where(wakes, _WAKES, 1), 0)
+            activates[[column[name] for name in parameter.condition.names()]] = True
+        each = np.where(self.counts > 1, self.counts * np.where(activates, _ACTIVATED_VALUES, 1), 0)
         self._columns = np.repeat(np.arange(len(each)), each)
         self._levels = np.concatenate([np.arange(n, dtype=np.int32) % max(1, c)
                                        for n, c in zip(each, self.counts, strict=True)])  # fmt: skip
@@ -94,10 +94,10 @@ class Moves:
         """
         for i, parameter in self.conditional:
             active = condition_mask(parameter, self.parameters, rows)
-            woken = np.flatnonzero(active & (rows[:, i] == INACTIVE))
-            levels = self.rng.integers(0, self.counts[i], len(woken))
-            usual = self.rng.random(len(woken)) < _DEFAULT
-            rows[woken, i] = np.where(usual, self.defaults[i], levels)
+            activated = np.flatnonzero(active & (rows[:, i] == INACTIVE))
+            levels = self.rng.integers(0, self.counts[i], len(activated))
+            usual = self.rng.random(len(activated)) < _DEFAULT
+            rows[activated, i] = np.where(usual, self.defaults[i], levels)
             rows[~active, i] = INACTIVE
         kept = np.ones(len(rows), dtype=bool)
         for constraint in self.constraints:
@@ -184,7 +184,7 @@ class Moves:
         deciding = {name for _, p in self.conditional if p.condition for name in p.condition.names()}
         changed = rows.copy()
         for name in sorted(deciding):
-            i = self.space.elimination.column[name]
+            i = self.space.constraint_graph.column[name]
             level = self.rng.integers(0, self.counts[i], len(rows))
             changed[:, i] = np.where(changed[:, i] == INACTIVE, INACTIVE, level)
         changed, kept = self.settle(changed)
@@ -230,7 +230,7 @@ class Moves:
 
 def _tied(space: Space) -> list[list[int]]:
     """Return the columns that constraints tie together, directly or through conditions, set by set."""
-    column = space.elimination.column
+    column = space.constraint_graph.column
     scopes = [c.names() for c in space.constraint_expressions if len(c.names()) > 1]
     mentioned = set().union(*scopes)
     scopes += [p.condition.names() | {p.name} for p in space.parameters if p.condition]

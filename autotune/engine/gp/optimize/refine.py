@@ -38,7 +38,7 @@ def refine(space: Space, config: Config, score_of_X: Score) -> Config:
 
     Args:
         space: Search space.
-        config: Allowed.
+        config: Allowed configuration.
         score_of_X: Score to be maximized. Its gradient is taken where it has one, else differences.
     """
     encoder = Encoder(space)

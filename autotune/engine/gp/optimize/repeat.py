@@ -12,8 +12,7 @@ best after 10, 20 and 40 trials, and 0.75, 0.86 and 0.91 without repeats; on the
 ended better and 2 worse (Wilcoxon p = 0.45). 7.2 trials of a run were repeats, 0.4 on the simulator, and 2.7
 fewer were wasted. With the knowledge gradient of the highest posterior mean instead: 0.74, 0.84 and 0.92.
 
-Reference: the knowledge gradient as in :mod:`autotune.engine.gp.acquisitions.knowledge_gradient`, with the
-study's rule in the place of the highest posterior mean.
+The score is the knowledge gradient with the study's rule in the place of the highest posterior mean.
 """
 
 from __future__ import annotations

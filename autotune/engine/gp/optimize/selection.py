@@ -69,15 +69,15 @@ class Scores:
     def expected_utility(self, value: Tensor, probability: Tensor, prior: Tensor) -> Tensor:
         """Return the expected utility: improvement x P(feasible) - failure cost x P(infeasible).
 
-        A product of value and probability takes any risk once little is left to gain. With a price on a trial
+        A product of value and probability takes any risk once little is left to gain. With a cost of a trial
         that fails or breaks a limit, a risk is taken for what is worth it. Candidates not worth their risk
         lie below all others, in the order of what they lose.
         """
-        price = 0.0 if self.models.seeking_feasible else self.acquisition.price
-        if not price:
+        failure_cost = 0.0 if self.models.seeking_feasible else self.acquisition.failure_cost
+        if not failure_cost:
             return self.total(value, probability, prior)
         chance = probability.clamp_max(0.0).exp()
-        worth = chance * (value + prior).exp() - (1.0 - chance) * price
+        worth = chance * (value + prior).exp() - (1.0 - chance) * failure_cost
         total = torch.where(worth > _WORTHLESS, worth.clamp_min(_WORTHLESS).log(), worth - _CERTAIN / 2)
         return total.nan_to_num(nan=-_CERTAIN, posinf=_CERTAIN, neginf=-_CERTAIN)
 
@@ -168,7 +168,7 @@ class Selection:
             X_pending: Points whose values are not known yet, ``m x k``.
             tried: Keys of what is not to be found.
             leaders: Rows of levels of the best configurations tried.
-            rng: Draws the moves.
+            rng: Random generator of the moves.
             region: Region that is searched; everything by default.
         """
         shortlist = self.shortlist(X_pending)
@@ -319,7 +319,7 @@ def _first(bound: Tensor, k: int, score: Callable[[Tensor], Tensor]) -> Tensor:
     Args:
         bound: Bound that each score lies at or below, shape ``n``.
         k: Number of them.
-        score: Gives the scores of some places.
+        score: Function that gives the scores of some places.
     """
     width = min(max(_FIRST, 2 * k), len(bound))
     while True:

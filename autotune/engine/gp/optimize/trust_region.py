@@ -124,7 +124,7 @@ def successes(history: Sequence[Trial], objective: Objective) -> list[bool]:
     """Return of each trial that a model proposed whether it was better than all before it.
 
     What failed is no success; while no limit-keeping configuration is known, breaking limits by less is one.
-    What the world spoiled says nothing.
+    Environment faults say nothing.
     """
     best: list[Outcome] = []
     result = []

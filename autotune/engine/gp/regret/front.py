@@ -83,7 +83,7 @@ def dominated(values: Tensor, reference: Tensor, ideal: Tensor) -> Tensor:
     Args:
         values: Values of the points, a set for each sample: ``s x n x m``.
         reference: Lower end in each goal, shape ``m``.
-        ideal: At least as good as any point in each goal, shape ``m``.
+        ideal: Values no worse than any point's in each goal, shape ``m``.
     """
     lower, upper = boxes(values, reference)
     free = (torch.minimum(upper, ideal) - lower).clamp_min(0.0).prod(-1).sum(-1)

@@ -18,8 +18,8 @@ from autotune.core.assessment import Assessment
 CONFIDENCE = 0.9
 
 CLOSE, CLOSE_BY_NOISE = 5.0, 1.0
-"""What is left is small below this many per cent, or below the noise of a measurement ([Makarova2022]):
-nobody could show the difference by one measurement."""
+"""The bound on simple regret is small below this many per cent, or below the noise of a measurement
+([Makarova2022]): nobody could show the difference by one measurement."""
 
 WORTH, WORTH_BY_NOISE = 0.3, 0.1
 """One more trial is not worth it below this many per cent, or this share of the noise ([Nguyen2017])."""
@@ -43,12 +43,12 @@ class Gap:
 
     @property
     def bound(self) -> float:
-        """What is left is at most this, with :data:`CONFIDENCE`."""
+        """Bound on the simple regret, with :data:`CONFIDENCE`."""
         return float(self.gaps.quantile(CONFIDENCE))
 
     @property
     def small(self) -> bool:
-        """Whether what is left is small, and so is what one more trial gains."""
+        """Whether the bound and the expected improvement of one more trial are below their thresholds."""
         enough = max(CLOSE, CLOSE_BY_NOISE * self.noise)
         worth = max(WORTH, WORTH_BY_NOISE * self.noise)
         return self.bound <= enough and self.improvement <= worth

@@ -61,7 +61,7 @@ def gap_of_goal(problem: Problem) -> Gap:
 
 
 class _Scale:
-    """Per cent of the goal of the best configuration."""
+    """A scale in per cent of the goal of the best configuration."""
 
     def __init__(self, goal: Modelled, objective: Objective, value: float) -> None:
         self.logarithm, self.maximize = goal.series.logarithm, objective.goals[0].maximize

@@ -62,7 +62,7 @@ def promising(
         best: The best configurations found.
         models: The models.
         criteria: Criteria by which candidates are promising.
-        rng: Draws the random part of a large space.
+        rng: Random generator of the random part of a large space.
     """
     leaders = list(best)
     for _ in range(1 if problem.space.table() is not None else _ROUNDS):

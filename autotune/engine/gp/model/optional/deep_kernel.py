@@ -46,7 +46,7 @@ class Shape:
     """The pieces of a vector of hyper-parameters, all of them normal beforehand.
 
     Args:
-        found: Says the columns of each parameter.
+        found: Ordinary processes, with the columns of each parameter.
     """
 
     def __init__(self, found: Ordinary) -> None:

@@ -33,7 +33,7 @@ from autotune.engine.gp.model.posterior import leading
 from autotune.engine.gp.model.surrogates import Fitted
 
 DEPTHS = (1, 3)
-"""Hidden layers: one for nearly additive surfaces, three for rugged ones."""
+"""Hidden layers: one for nearly additive functions, three for rugged ones."""
 
 _WEIGHT = (0.0, 0.6)  # log of a first-layer weight's deviation times sqrt(d): mean and deviation of its prior
 _SCALE = (
@@ -46,7 +46,7 @@ _STEPS = 60
 
 
 class _Angle(torch.autograd.Function):
-    """``(sin t + (pi - t) cos t) / pi`` from ``cos t``; its derivative is finite at ``t = 0``."""
+    """The function ``(sin t + (pi - t) cos t) / pi`` of ``cos t``; its derivative is finite at ``t = 0``."""
 
     @staticmethod
     def forward(ctx: Any, cosine: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ def fit_prior(X: Tensor, Y: Tensor, Yvar: Tensor, found: Ordinary, depth: int) -
         X: Encoded configurations, ``n x k``.
         Y: Standardized values, ``n x 1``.
         Yvar: Measured variances on that scale, ``n x 1``; nan where none is known.
-        found: Says the columns of each parameter.
+        found: Ordinary processes, with the columns of each parameter.
         depth: Hidden layers.
     """
     rows = leading(Y.squeeze(-1), FIT_MOST)
@@ -135,7 +135,7 @@ class Inputs:
     """Inputs around 0 from encoded configurations: ordered parameters lie in [-1, 1].
 
     Args:
-        found: Says the columns of each parameter.
+        found: Ordinary processes, with the columns of each parameter.
     """
 
     def __init__(self, found: Ordinary) -> None:

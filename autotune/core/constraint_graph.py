@@ -67,7 +67,7 @@ class Bucket:
     cells: Array
 
 
-class Elimination:
+class ConstraintGraph:
     """Constraint graph of a space: exact counting and sampling by variable elimination.
 
     Variables that no constraint and no other's condition mentions keep only whether they are active: their

@@ -24,7 +24,7 @@ class Finding:
 
     Args:
         text: One line for a person.
-        cause: Whose fault it is, and so whether to measure again.
+        cause: Cause: whose fault it is, and so whether to measure again.
         by_queue: Whether a queue that grows explains it.
     """
 
@@ -34,7 +34,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Validity:
     """Reasons that make a measurement invalid; none for a valid one.
 
     Args:

@@ -33,12 +33,12 @@ def slice_text(number: int) -> str:
 
 
 @dataclass(frozen=True)
-class Ruler:
+class PromptBuilder:
     """Builder of prompts with a given number of tokens.
 
     Args:
         kind: Source of the count: ``tokenizer``, ``usage`` or ``assumed``.
-        characters: Per token.
+        characters: Characters per token.
         overhead: Tokens that the system adds to a prompt: a first token, a chat template.
         exact: Whether texts that were tried had exactly the tokens wanted.
         counts: Tokens of each slice; empty to cut by characters.
@@ -57,7 +57,7 @@ class Ruler:
         return asdict(self) | {"counts": list(self.counts), "fillers": list(self.fillers)}
 
     @classmethod
-    def from_dict(cls, data: JsonObject) -> Ruler:
+    def from_dict(cls, data: JsonObject) -> PromptBuilder:
         """Read what :meth:`to_dict` wrote."""
         return cls(**data)
 
@@ -75,7 +75,7 @@ class Ruler:
         """Return a text.
 
         Args:
-            tokens: Wanted, at least 1.
+            tokens: Number of tokens wanted, 1 or more.
             place: Position in [0, 1) at which it begins in the corpus.
             key: Texts of different keys begin with different words.
         """
