@@ -47,6 +47,11 @@ def test_no_process_of_ours_imports_from_the_folder_that_it_is_called_in():
     assert [str(path) for path in MODULES if run.search(path.read_text())] == []
 
 
+def test_names_that_ray_keeps_to_itself_stand_in_one_module():
+    private = [str(path.relative_to(ROOT)) for path in MODULES if "ray._" in path.read_text()]
+    assert private == ["autotune/executor/ray_private.py"]
+
+
 def test_a_class_is_introduced_by_a_noun_phrase():
     verbs = {
         "Hold",
