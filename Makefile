@@ -56,7 +56,7 @@ test-newest: build/newest.txt  ## the suite with the newest version of everythin
 	PIP_UPGRADE=1 PIP_UPGRADE_STRATEGY=eager $(MAKE) .venv-newest/.installed VENV=.venv-newest CONSTRAINTS=$<
 	# past the bound in pyproject.toml too: whether that can be raised
 	.venv-newest/bin/pip install --quiet --upgrade 'ray[default,tune]'
-	$(MAKE) suite VENV=.venv-newest CONSTRAINTS=$<
+	$(subst $(BIN),.venv-newest/bin,$(PYTEST))
 
 build/oldest.txt: constraints-oldest.txt FORCE
 	mkdir -p build
