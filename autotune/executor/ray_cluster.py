@@ -102,7 +102,7 @@ def connect(address: str | None) -> Connection:
     return Connection(ours=True, guard=guard)
 
 
-def _init(settings: Mapping[str, object], what: str, tries: int = 1) -> None:
+def _init(settings: Mapping[str, Any], what: str, tries: int = 1) -> None:
     import ray
 
     for attempt in range(1, tries + 1):

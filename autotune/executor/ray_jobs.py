@@ -312,8 +312,9 @@ class JobServer:
         """Take questions that were answered a while ago off the list: Ray still writes of the last."""
         with self._talking():
             for job in self._client.list_jobs():
-                asked = QUESTION in (job.metadata or {}) and job.submission_id and job.end_time
-                if asked and time.time() - job.end_time / 1000 > _SETTLED_S:
+                if QUESTION not in (job.metadata or {}) or not job.submission_id or not job.end_time:
+                    continue
+                if time.time() - job.end_time / 1000 > _SETTLED_S:
                     with suppress(RuntimeError):  # somebody else has tidied meanwhile
                         self._client.delete_job(job.submission_id)
 
