@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 import webbrowser
+from contextlib import closing, suppress
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
@@ -21,7 +21,9 @@ from autotune.cli.options import json_option, ledger_option, next_command, store
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
 from autotune.core.dependencies import need
+from autotune.core.endpoint import Refused
 from autotune.core.environment import own_environment
+from autotune.core.http_client import HttpConnection
 from autotune.errors import AutotuneError, EnvironmentProblem, SpecError
 
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -260,12 +262,12 @@ def _ended(code: int, base: str) -> int:
 def _answers(base: str, server: subprocess.Popen[bytes]) -> bool:
     """Wait until a server answers; return whether it does, or has ended."""
     while server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{base}/health", timeout=_ANSWER_S) as answer:  # noqa: S310 - our own
-                if answer.status == HTTPStatus.OK:
-                    return server.poll() is None
-        except OSError:
-            time.sleep(_LOOK_S)
+        with suppress(Refused), closing(HttpConnection(base)) as connection:
+            deadline = time.monotonic() + _ANSWER_S
+            answer = connection.ask("/health", deadline=deadline, most_bytes=0)
+            if answer.status == HTTPStatus.OK:
+                return server.poll() is None
+        time.sleep(_LOOK_S)
     return False
 
 

@@ -4,6 +4,11 @@ A rule is one kind of message. :data:`LIBRARIES` are messages of any program, si
 write them; :data:`SERVERS` mean this in a server alone: a ``ValueError`` of one that starts refuses
 its flags, one of somebody's program is a crash. Words that no rule knows are an unexplained crash.
 
+What tells no cause is a :class:`Reading`, with an example that is a test as well: how much memory was missing
+(:mod:`autotune.systems.shortfall`), which lines only say where or that something is wrong
+(:mod:`autotune.systems.diagnosis`), which answers are about a field that a server does not know
+(:mod:`autotune.systems.served.negotiation`).
+
 :data:`OWNER_SIGNS` are read in the message of a failure, not in a log: no configuration is to blame for it.
 """
 
@@ -36,7 +41,20 @@ class Rule:
     meaning: str = ""
 
 
-def matcher(rules: Iterable[Rule]) -> re.Pattern[str]:
+@dataclass(frozen=True)
+class Reading:
+    """A kind of message of which something is read that is no cause.
+
+    Args:
+        pattern: Regular expression, bounded as that of a :class:`Rule`.
+        example: A message as a program writes it.
+    """
+
+    pattern: str
+    example: str
+
+
+def matcher(rules: Iterable[Rule | Reading]) -> re.Pattern[str]:
     """Return a pattern that is found wherever that of one of the rules is."""
     return re.compile("|".join(rule.pattern for rule in rules), re.MULTILINE)
 

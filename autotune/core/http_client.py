@@ -1,7 +1,7 @@
 """HTTP/1.1 requests that end: each has a last moment and a largest answer, whatever the server does.
 
-What is asked is the address that was named: redirects are not followed, no proxy is used, and answers are not
-compressed (one that is anyway stays as it is: nothing is unpacked).
+What is asked is the address that was named: redirects are not followed, no proxy is used unless it is named
+too, and answers are not compressed (one that is anyway stays as it is: nothing is unpacked).
 
 Reference: RFC 9110 and 9112.
 """
@@ -11,13 +11,15 @@ from __future__ import annotations
 import socket
 import ssl
 import time
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from autotune.core.endpoint import Refused
 from autotune.core.http_response import BadResponse, ResponseReader, packed_as
 
+_NO_REQUEST = "the path or a header has a character that no request has"
 _PIECE = 64 << 10
 _LEAST_S = 0.001  # of a wait on a socket: 0 would not wait at all
 
@@ -54,14 +56,17 @@ class HttpConnection:
 
     Args:
         url: Scheme, host and port; a path in it comes before that of each request.
+        proxy: Address of the HTTP proxy to go through, with user and password where it wants them; empty for
+            none.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, proxy: str = "") -> None:
         parts = urlsplit(url)
         self._host, self._authority = parts.hostname or "", parts.netloc.rpartition("@")[2]
         self._secure = parts.scheme == "https"
         self._port = parts.port or (443 if self._secure else 80)
         self._prefix = parts.path.rstrip("/")
+        self._proxy = urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else None
         self._socket: socket.socket | None = None
         self._reading = False  # an answer that was not read to its end
 
@@ -124,11 +129,20 @@ class HttpConnection:
         own = {"Host": self._authority, "Accept-Encoding": "identity"}
         if body is not None:
             own |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
-        words = [f"{'GET' if body is None else 'POST'} {self._prefix}{path} HTTP/1.1"]
-        words += [f"{name}: {value}" for name, value in {**own, **headers}.items()]
-        if " " in path or any(not word.isascii() or not word.isprintable() for word in words):
-            raise Refused(0, "the path or a header has a character that no request has", unreachable=True)
-        return "\r\n".join([*words, "", ""]).encode() + (body or b"")
+        target = f"{self._prefix}{path}"
+        if self._proxy is not None and not self._secure:
+            target = f"http://{self._authority}{target}"
+            own |= self._credentials()
+        if " " in path:
+            raise Refused(0, _NO_REQUEST, unreachable=True)
+        return _head(f"{'GET' if body is None else 'POST'} {target}", {**own, **headers}) + (body or b"")
+
+    def _credentials(self) -> dict[str, str]:
+        """Return the header that lets us through the proxy; none where its address has no user."""
+        if self._proxy is None or self._proxy.username is None:
+            return {}
+        pair = f"{unquote(self._proxy.username)}:{unquote(self._proxy.password or '')}"
+        return {"Proxy-Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
 
     def _begin(self, request: bytes, reader: ResponseReader, deadline: float) -> list[bytes]:
         """Send a request and read to the end of the head; return the pieces of the body that came with it."""
@@ -187,21 +201,48 @@ class HttpConnection:
 
     def _connected(self, deadline: float) -> socket.socket:
         """Return a connected socket: the first of the host's addresses that takes it."""
-        failed: OSError = OSError(f"no address of {self._host!r}")
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            self._host, self._port, type=socket.SOCK_STREAM
-        ):
+        host, port = self._host, self._port
+        if self._proxy is not None:
+            host, port = self._proxy.hostname or "", self._proxy.port or 80
+        failed: OSError = OSError(f"no address of {host!r}")
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             found = socket.socket(family, kind, protocol)
             try:
                 found.settimeout(_left(deadline))
                 found.connect(address)
                 found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 found.settimeout(_left(deadline))
+                if self._secure and self._proxy is not None:
+                    self._pass_proxy(found, deadline)
                 return self._wrapped(found)
             except OSError as error:
                 found.close()
                 failed = error
         raise failed
+
+    def _pass_proxy(self, found: socket.socket, deadline: float) -> None:
+        """Let a proxy connect a socket to the host (RFC 9110, 9.3.6).
+
+        Raises:
+            OSError: It does not.
+        """
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        found.sendall(
+            _head(f"CONNECT {host}:{self._port}", {"Host": f"{host}:{self._port}", **self._credentials()})
+        )
+        reader = ResponseReader()
+        while not reader.has_head:
+            found.settimeout(_left(deadline))
+            data = found.recv(_PIECE)
+            if not data:
+                raise OSError("the proxy ended the connection")
+            try:
+                reader.feed(data)
+            except BadResponse as error:
+                raise OSError(f"the proxy answers with {error}") from None
+        if reader.status != 200:
+            raise OSError(f"the proxy answers {reader.status}")
+        found.settimeout(_left(deadline))
 
     def _wrapped(self, plain: socket.socket) -> socket.socket:
         if not self._secure:
@@ -219,6 +260,18 @@ class HttpConnection:
     def _wait_until(self, deadline: float) -> None:
         assert self._socket is not None  # noqa: S101 - a request is under way
         self._socket.settimeout(_left(deadline))
+
+
+def _head(line: str, headers: Mapping[str, str]) -> bytes:
+    """Return the head of a request.
+
+    Raises:
+        Refused: It has a character that none has.
+    """
+    words = [f"{line} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    if any(not word.isascii() or not word.isprintable() for word in words):
+        raise Refused(0, _NO_REQUEST, unreachable=True)
+    return "\r\n".join([*words, "", ""]).encode()
 
 
 def _left(deadline: float) -> float:

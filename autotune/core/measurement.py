@@ -317,6 +317,8 @@ class Cause(StrEnum):
     The second, environment faults: the attempt FAILED and is tried again elsewhere.
     The third is a mistake that the study's owner must mend (``owner_mistake``): it ends the study.
     The attempt FAILED, is not tried again and teaches nothing.
+
+    ``crashed_under_load`` is any unexplained crash: also that of a process that died before it was ready.
     """
 
     OUT_OF_MEMORY = "out_of_memory"

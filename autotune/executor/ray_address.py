@@ -8,18 +8,19 @@ from __future__ import annotations
 import json
 import logging
 import os
+import platform
 import re
 import socket
 
 from autotune.errors import EnvironmentProblem
 from autotune.executor.proc import command_line, environment, pids
 from autotune.executor.ray_guard import MARK
+from autotune.executor.ray_private import HeadValues, started_address
 
 NAMES = ("auto", "local")
 """Words that are no address: the cluster that runs on this machine, or one that is started."""
 
 _REACH_S = 10.0  # for a connection to the head node, and its first bytes; it answers in milliseconds
-_KEY, _SPACE = b"CLUSTER_METADATA", b"cluster"  # where the head node says its versions
 _RAYLET, _HEAD = re.compile(r"(?:^|/)raylet "), re.compile(r" --gcs-address=([^ ]+:[0-9]+)")
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)  # preface and empty SETTINGS
@@ -38,10 +39,8 @@ def find_address() -> str:
     Raises:
         EnvironmentProblem: There is none, or several; they are named.
     """
-    from ray._private.services import find_bootstrap_address
-
     here = _clusters_here()
-    started = find_bootstrap_address(None)
+    started = started_address()
     others = sorted(address for address, of_study in here.items() if not of_study)
     own = len(here) - len(others)
     besides = f" but {own} that studies have started for themselves" if own else ""
@@ -61,7 +60,7 @@ def find_address() -> str:
         (started, "that `ray start` has made") if started in here else (others[0], "the only one here")
     )
     _log.warning("RAY_ADDRESS is 'auto': joined the Ray cluster at %s, %s", address, how)
-    return str(address)
+    return address
 
 
 def _clusters_here() -> dict[str, bool]:
@@ -135,13 +134,11 @@ def _check_hello(address: str, answer: bytes) -> None:
 
 def _check_head(address: str) -> None:
     """Raise if the cluster asks for another token than this process has, or is of another version."""
-    from ray._private.utils import check_version_info, compute_version_info
-    from ray._raylet import GcsClient  # type: ignore[attr-defined] # its stub leaves it out
-    from ray.exceptions import AuthenticationError
+    from ray import __version__, exceptions
 
     try:
-        told = GcsClient(address=address).internal_kv_get(_KEY, _SPACE, timeout=_REACH_S)
-    except AuthenticationError as error:
+        told = HeadValues(address, _REACH_S).versions()
+    except getattr(exceptions, "AuthenticationError", ()) as error:  # Ray 2.50 knows no tokens
         reason = str(error).splitlines()[0].split(". ")[0]
         raise EnvironmentProblem(
             f"the Ray cluster at {address} refuses this process: {reason}",
@@ -152,14 +149,18 @@ def _check_head(address: str) -> None:
         _log.info("the head node at %s: %s", address, error)
         return
     theirs = json.loads(told) if told else {}
-    try:
-        if theirs:
-            check_version_info(theirs, "this process")
-    except RuntimeError:
-        ray, python, *_ = compute_version_info()
+    python = platform.python_version()
+    same = theirs.get("ray_version") == __version__ and _matches(theirs["python_version"], python)
+    if theirs and not same:
         raise EnvironmentProblem(
             f"the Ray cluster at {address} runs Ray {theirs['ray_version']} on Python "
-            f"{theirs['python_version']}, this process Ray {ray} on Python {python}",
+            f"{theirs['python_version']}, this process Ray {__version__} on Python {python}",
             hint="Ray wants the same versions everywhere: install autotune on the cluster's Python, with "
             f"`pip install ray=={theirs['ray_version']}`",
-        ) from None
+        )
+
+
+def _matches(theirs: str, ours: str) -> bool:
+    """Return whether two versions of Python go together, as strictly as Ray's own variable says."""
+    parts = 2 if os.environ.get("RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL") == "minor" else None
+    return theirs.split(".")[:parts] == ours.split(".")[:parts]

@@ -20,6 +20,7 @@ from autotune.executor.placement import Node
 from autotune.executor.ray_address import check_address, find_address
 from autotune.executor.ray_guard import Guard
 from autotune.executor.ray_local import ended_by_signals, ended_parts, handlers_kept, of_this_machine
+from autotune.executor.ray_private import free_resources
 
 _START_TRIES = 3  # a loaded machine can miss Ray's own fixed 30 s wait for its raylet
 _START_PAUSE_S = 2.0
@@ -101,7 +102,7 @@ def connect(address: str | None) -> Connection:
     return Connection(ours=True, guard=guard)
 
 
-def _init(settings: Mapping[str, object], what: str, tries: int = 1) -> None:
+def _init(settings: Mapping[str, Any], what: str, tries: int = 1) -> None:
     import ray
 
     for attempt in range(1, tries + 1):
@@ -228,10 +229,9 @@ class ClusterWatch:
 
     def _look(self) -> None:
         import ray
-        from ray._private.state import available_resources_per_node
 
         rows = [row for row in ray.nodes() if row["Alive"]]
-        free = available_resources_per_node()
+        free = free_resources()
         now = time.monotonic()
         with self._lock:
             nodes = []

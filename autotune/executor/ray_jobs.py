@@ -21,6 +21,7 @@ from autotune.core.commands import shown_address
 from autotune.core.dependencies import need
 from autotune.core.diagnosis import NO_AUTOTUNE, matcher
 from autotune.errors import EnvironmentProblem
+from autotune.executor.ray_private import PACKAGING_LOG, HeadValues, send_package
 
 OWNER, STUDY = "autotune_owner", "autotune_study"
 """Metadata of a job that runs a study."""
@@ -41,7 +42,7 @@ _TALKATIVE = (
     "ray",
     "ray.dashboard.modules.dashboard_sdk",
     "ray.dashboard.modules.job.sdk",
-    "ray._private.runtime_env.packaging",
+    PACKAGING_LOG,
 )
 _WITHOUT_US = matcher(NO_AUTOTUNE)
 _EARLY_S = 20.0  # longest wait for a job to begin, before nobody waits for it to fail at once
@@ -175,9 +176,7 @@ class JobServer:
         They stand in no description of a job and in no log.
         """
         with self._talking():
-            answer = self._client._do_request("PUT", f"/api/packages/gcs/{package}", data=content)
-            if answer.status_code != 200:
-                raise RuntimeError(f"{answer.status_code}: {answer.text[:200]}")
+            send_package(self._client, package, content)
 
     def studies(self) -> list[StudyJob]:
         """Return the jobs that run or ran studies."""
@@ -313,8 +312,9 @@ class JobServer:
         """Take questions that were answered a while ago off the list: Ray still writes of the last."""
         with self._talking():
             for job in self._client.list_jobs():
-                asked = QUESTION in (job.metadata or {}) and job.submission_id and job.end_time
-                if asked and time.time() - job.end_time / 1000 > _SETTLED_S:
+                if QUESTION not in (job.metadata or {}) or not job.submission_id or not job.end_time:
+                    continue
+                if time.time() - job.end_time / 1000 > _SETTLED_S:
                     with suppress(RuntimeError):  # somebody else has tidied meanwhile
                         self._client.delete_job(job.submission_id)
 
@@ -360,13 +360,7 @@ def _token(environment: Mapping[str, str]) -> str:
 
 def take_package(package: str) -> bytes | None:
     """Return what was sent to this cluster's head, and take it away; ``None`` while it has not come."""
-    from ray._raylet import GcsClient  # type: ignore[attr-defined] # its stub leaves it out
-
-    head, key = GcsClient(address=os.environ["RAY_ADDRESS"]), f"gcs://{package}".encode()
-    content: bytes | None = head.internal_kv_get(key, None, timeout=_ANSWER_S)
-    if content is not None:
-        head.internal_kv_del(key, False, None, timeout=_ANSWER_S)
-    return content
+    return HeadValues(os.environ["RAY_ADDRESS"], _ANSWER_S).take_package(package)
 
 
 def _checked(address: str) -> str:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import ModuleType
 
 from autotune.errors import Interrupted
 from autotune.executor.ray_guard import MARK, Guard
+from autotune.executor.ray_private import ended_processes, knows_tokens, loopback_only, sigterm_left_alone
 
 _PRIVATE = 0o600
+_TOKEN_BYTES = 32  # as many as Ray takes
 _UNWIND_S = 6.0  # Docker kills 10 s after its signal
 
 
@@ -25,15 +27,13 @@ def handlers_kept() -> Iterator[None]:
     Ray's own ends the process from wherever it is, and leaves the study as if it had been killed. Leaving Ray
     takes any handler of SIGTERM away in C++, so that a signal then kills.
     """
-    from ray._private import utils
-
     if threading.current_thread() is not threading.main_thread():  # Ray sets none from another thread
         yield
         return
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     kept = {number: handler for number in numbers if (handler := signal.getsignal(number)) is not None}
     try:
-        with _replaced(utils, "set_sigterm_handler", lambda handler: None):
+        with sigterm_left_alone():
             yield
     finally:
         for number, handler in kept.items():
@@ -73,30 +73,14 @@ def ended_by_signals() -> Iterator[None]:
 
 @contextmanager
 def of_this_machine(guard: Guard) -> Iterator[None]:
-    """Let the cluster that is started meanwhile listen at the loopback address only and carry a mark.
-
-    Ray takes the loopback address for a cluster of one machine on other platforms than Linux; asked for it
-    here, it takes the address of a network instead.
-    """
-    from ray._private import ray_constants
-
+    """Let the cluster that is started meanwhile listen at the loopback address only and carry a mark."""
     _keep_token_private()
     os.environ[MARK] = guard.mark
     try:
-        with _replaced(ray_constants, "ENABLE_RAY_CLUSTER", False):
+        with loopback_only():
             yield
     finally:
         os.environ.pop(MARK, None)
-
-
-@contextmanager
-def _replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
-    theirs = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, theirs)
 
 
 def _keep_token_private() -> None:
@@ -105,18 +89,13 @@ def _keep_token_private() -> None:
     Ray makes the file readable to everybody.
     """
     path = Path.home() / ".ray" / "auth_token"
-    # a home that cannot be written: Ray says so itself, if it needs the file; Ray 2.50 knows no tokens
-    with suppress(OSError, ModuleNotFoundError):
-        if not path.exists() and not _has_own_token():
-            from ray._private.authentication.authentication_token_generator import (
-                generate_new_authentication_token,
-            )
-
+    with suppress(OSError):  # a home that cannot be written: Ray says so itself, if it needs the file
+        if not path.exists() and not _has_own_token() and knows_tokens():
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".auth_token-")  # of mode 600
             try:
                 with os.fdopen(descriptor, "w") as file:
-                    file.write(generate_new_authentication_token())
+                    file.write(secrets.token_hex(_TOKEN_BYTES))
                 os.link(draft, path)  # whole or not at all; another process's that came first stays
             finally:
                 os.unlink(draft)
@@ -135,13 +114,5 @@ def ended_parts() -> list[str]:
 
     Empty for a cluster that was not started here.
     """
-    from ray._private import ray_constants
-    from ray._private.worker import _global_node
-
-    if _global_node is None:
-        return []
-    vital = {
-        ray_constants.PROCESS_TYPE_GCS_SERVER: "the head (gcs_server)",
-        ray_constants.PROCESS_TYPE_RAYLET: "the node's manager (raylet)",
-    }
-    return [vital[kind] for kind, _ in _global_node.dead_processes() if kind in vital]
+    names = {"gcs_server": "the head (gcs_server)", "raylet": "the node's manager (raylet)"}
+    return [names[kind] for kind in ended_processes()]

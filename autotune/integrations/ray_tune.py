@@ -79,7 +79,7 @@ _TOLD = ("numbers", "curves", "stopped", "ended")
 
 
 @check_class("space", "metric", "mode", "points_to_evaluate", "evaluated_rewards", "seed", "engine")
-class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
+class AutotuneSearch(Searcher):
     """Searcher of Ray Tune that proposes what an engine of ours proposes.
 
     Args:
@@ -104,8 +104,8 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
 
     CKPT_FILE_TMPL = "autotune-searcher-{}.json"
 
-    _metric: str | list[str] | None
-    _mode: str | list[str] | None
+    _metric: str | list[str] | None  # type: ignore[assignment] # Ray's own is of one goal
+    _mode: str | list[str] | None  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         budget: int | None = None,
     ) -> None:
         check_goals(metric, mode)
-        super().__init__(metric=_plain(metric), mode=_plain(mode))
+        super().__init__(metric=_plain(metric), mode=_plain(mode))  # type: ignore[arg-type] # takes lists too
         read_engine(engine)
         with under("limits"):
             self._limits = read_limits(limits)
@@ -176,7 +176,7 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
             _log.warning("%s", note)
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, Tree] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Tree] | str | None:  # type: ignore[override] # FINISHED is a text
         """Return the next configuration, or ``FINISHED`` where every allowed one was proposed."""
         _check_id(trial_id)
         study = self._opened()
@@ -544,9 +544,11 @@ def _domain(parameter: Parameter) -> Tree:
         if step is None:
             return tune.loguniform(low, high) if log else tune.uniform(low, high)
     elif parameter.powers_of is None and parameter.multiple_of is None and step in (None, 1):
-        return tune.lograndint(low, high + 1) if log else tune.randint(low, high + 1)
+        return (tune.lograndint if log else tune.randint)(int(low), int(high) + 1)
     if not log and step is not None and low % step == 0 and high % step == 0:
-        return (tune.quniform if isinstance(parameter, Float) else tune.qrandint)(low, high, step)
+        if isinstance(parameter, Float):
+            return tune.quniform(low, high, step)
+        return tune.qrandint(int(low), int(high), int(step))
     return tune.choice(list(parameter.levels))  # Tune's steps count from 0, ours from the lowest value
 
 

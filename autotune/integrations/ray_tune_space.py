@@ -236,7 +236,8 @@ def _called(domain: Tree) -> tuple[str, dict[str, Tree]]:
         return "sample_from", {}
     sampler, step = domain.get_sampler(), None
     if isinstance(sampler, sample.Quantized):
-        sampler, step = sampler.sampler or domain.default_sampler_cls(), sampler.q
+        step = sampler.q
+        sampler = sampler.sampler or domain.default_sampler_cls()
     given: dict[str, Tree] = {} if step is None else {"q": step}
     before = "" if step is None else "q"
     if isinstance(sampler, sample.Normal):

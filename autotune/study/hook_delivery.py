@@ -16,7 +16,7 @@ from tempfile import TemporaryFile
 from urllib.parse import urlsplit
 
 from autotune.core.endpoint import Refused
-from autotune.core.environment import own_module
+from autotune.core.environment import own_environment, own_module
 from autotune.core.http_client import HttpConnection
 from autotune.core.version import VERSION
 from autotune.spec.hooks import Hook
@@ -96,7 +96,9 @@ def call(hook: Hook, body: bytes, seconds: float) -> None:
     with TemporaryFile() as event:
         event.write(body)
         event.seek(0)
-        process = subprocess.Popen(argv, stdin=event, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            argv, stdin=event, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=own_environment()
+        )
     with process:  # closes the pipe
         try:
             said = _said(process, time.monotonic() + seconds)

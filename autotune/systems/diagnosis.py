@@ -10,7 +10,7 @@ import re
 import signal
 from collections.abc import Sequence
 
-from autotune.core.diagnosis import LIBRARIES, SERVERS, matcher
+from autotune.core.diagnosis import LIBRARIES, SERVERS, Reading, matcher
 from autotune.core.measurement import Cause, Failure
 from autotune.systems.shortfall import shortfall
 
@@ -23,14 +23,31 @@ _PREFIX = re.compile(  # of vLLM, SGLang, ranks of torch, loguru and plain loggi
 )
 _ERROR = re.compile(r"^(?:[\w.]+(?:Error|Exception)|error|Error|ERROR|[\w.-]+: error)\b[: ]")
 _HARMLESS = re.compile(r"^(?:\S+ |\(\w+ pid=\d+\) )?(?:INFO|WARNING|DEBUG)\b|\b\w{0,60}Warning: ")
-_PLACE = re.compile(r"(?:Exception from|Check '[^']{0,400}' failed at) \S{1,400}:\d+:$")  # of OpenVINO
-_USELESS = re.compile(  # says that there is an error, not which
-    r"Engine core initialization failed|See root cause|EngineDeadError|resource_tracker|"
-    r"exiting due to model loading error|KeyboardInterrupt|BrokenPipeError|ChildFailedError|"
-    r"SystemExit|validation errors? for|raise \w+Error|"
-    r"Failed to create llama_context"
+PLACES = (  # of OpenVINO
+    Reading(r"Exception from \S{1,400}:\d+:$", "Exception from src/inference/src/cpp/core.cpp:126:"),
+    Reading(r"Check '[^']{0,400}' failed at \S{1,400}:\d+:$", "Check 'false' failed at src/plugin.cpp:53:"),
 )
+"""Lines that only say where: what follows says what."""
 
+# fmt: off
+USELESS = (
+    Reading("Engine core initialization failed", "RuntimeError: Engine core initialization failed."),
+    Reading("See root cause", "RuntimeError: worker 0 died. See root cause above."),
+    Reading("EngineDeadError", "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue."),
+    Reading("resource_tracker", "resource_tracker: There appear to be 1 leaked shared_memory objects"),
+    Reading("exiting due to model loading error", "main: exiting due to model loading error"),
+    Reading("KeyboardInterrupt", "KeyboardInterrupt: terminated"),
+    Reading("BrokenPipeError", "BrokenPipeError: [Errno 32] Broken pipe"),
+    Reading("ChildFailedError", "torch.distributed.elastic.multiprocessing.errors.ChildFailedError:"),
+    Reading("SystemExit", "SystemExit: 1"),
+    Reading("validation errors? for", "pydantic_core.ValidationError: 1 validation error for X"),
+    Reading(r"raise \w+Error", '    raise RuntimeError("no engine")'),
+    Reading("Failed to create llama_context", "ValueError: Failed to create llama_context"),
+)
+"""Lines that say that there is an error, not which."""
+# fmt: on
+
+_PLACE, _USELESS = matcher(PLACES), matcher(USELESS)
 _RULES = (*LIBRARIES, *SERVERS)
 _MEANINGS = list(dict.fromkeys(rule.meaning for rule in SERVERS if rule.meaning))
 _MEANT = {meaning: matcher(rule for rule in SERVERS if rule.meaning == meaning) for meaning in _MEANINGS}

@@ -24,7 +24,7 @@ from autotune.systems.served.flagged import Settings
 from autotune.systems.served.flags import plain
 from autotune.systems.served.gguf_model import CHOICE, GGUFSystem
 from autotune.systems.served.launch import Launch, startup_log
-from autotune.systems.served.system import Asked, told
+from autotune.systems.served.system import told
 
 PYTHON_FLAGS = {
     "model": "model", "threads": "n_threads", "threads_batch": "n_threads_batch", "ctx_size": "n_ctx",
@@ -72,7 +72,7 @@ class LlamaCppSystem(GGUFSystem):
         cpu=("ghcr.io/ggml-org/llama.cpp", "server-{version}", "server"),
         curl=True,
     )
-    asked: ClassVar[Asked] = Asked(tokenize="/tokenize")
+    asked: ClassVar[Launch] = Launch("", tokenize="/tokenize")
     env_names: ClassVar[tuple[str, ...]] = ("GGML_*", "LLAMA_*", "GOMP_*", "LD_PRELOAD")
     translated: ClassVar[tuple[str, ...]] = ("draft_length", CHOICE)
 

@@ -16,7 +16,7 @@ from autotune.systems.container import Image
 from autotune.systems.deployment import HOST
 from autotune.systems.served.flags import plain
 from autotune.systems.served.launch import Launch
-from autotune.systems.served.system import Asked, ServedSystem, told
+from autotune.systems.served.system import ServedSystem, told
 
 
 class OllamaSystem(ServedSystem):
@@ -29,7 +29,7 @@ class OllamaSystem(ServedSystem):
     )
     model_words: ClassVar[tuple[str, ...]] = ()
     port_words: ClassVar[tuple[str, ...]] = ()  # the address is a variable too
-    asked: ClassVar[Asked] = Asked(ready="/api/version")
+    asked: ClassVar[Launch] = Launch("", ready="/api/version")
     exact: ClassVar[dict[str, object]] = {}
     env_names: ClassVar[tuple[str, ...]] = ("OLLAMA_*", "LLAMA_*", "GGML_*", "ROCR_VISIBLE_DEVICES")
     aliases: ClassVar[dict[str, str]] = {

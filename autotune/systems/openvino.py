@@ -26,7 +26,7 @@ from autotune.systems.served.flagged import Settings
 from autotune.systems.served.flags import plain
 from autotune.systems.served.gguf_model import CHOICE, GGUFSystem
 from autotune.systems.served.launch import Launch
-from autotune.systems.served.system import Asked, told
+from autotune.systems.served.system import told
 
 _SERVER = (
     "max_num_seqs", "max_num_batched_tokens", "cache_size", "enable_prefix_caching", "dynamic_split_fuse",
@@ -63,7 +63,7 @@ class OpenVINOSystem(GGUFSystem):
     aliases: ClassVar[dict[str, str]] = {"threads": "inference_num_threads"}
     translated: ClassVar[tuple[str, ...]] = ("weight_format", *_EXPORT, CHOICE, "draft_length")
     package: ClassVar[str] = "openvino-genai"
-    asked: ClassVar[Asked] = Asked(tokenize="/tokenize", prometheus="/metrics")
+    asked: ClassVar[Launch] = Launch("", tokenize="/tokenize", prometheus="/metrics")
     env_names: ClassVar[tuple[str, ...]] = ("OV_*", "OPENVINO_*", "ONEDNN_*", "TBB_*")
 
     def translate(self, settings: Settings) -> Settings:

@@ -15,7 +15,8 @@ from autotune.core.trial import Config
 from autotune.systems.container import Image
 from autotune.systems.served.flagged import Settings
 from autotune.systems.served.flags import AUTO
-from autotune.systems.served.system import Asked, ServedSystem, told
+from autotune.systems.served.launch import Launch
+from autotune.systems.served.system import ServedSystem, told
 
 OFF = "off"
 NEEDS_MODEL = ("EAGLE", "EAGLE3", "STANDALONE")
@@ -33,7 +34,7 @@ class SGLangSystem(ServedSystem):
     image: ClassVar[Image] = Image(
         "lmsysorg/sglang", ("python3", "-m", "sglang.launch_server"), "v{version}", curl=True
     )
-    asked: ClassVar[Asked] = Asked(tokenize="/tokenize", prometheus="/metrics")
+    asked: ClassVar[Launch] = Launch("", tokenize="/tokenize", prometheus="/metrics")
     exact: ClassVar[dict[str, Any]] = {"ignore_eos": True, "min_tokens": "{max_tokens}"}
     env_names: ClassVar[tuple[str, ...]] = ("SGLANG_*", "SGL_*", "FLASHINFER_*", "TRITON_*", "LD_PRELOAD")
     lists: ClassVar[str] = " "

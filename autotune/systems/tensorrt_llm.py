@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 from autotune.core.trial import Config
 from autotune.systems.container import Image
-from autotune.systems.served.system import Asked, ServedSystem
+from autotune.systems.served.launch import Launch
+from autotune.systems.served.system import ServedSystem
 
 
 class TensorRTLLMSystem(ServedSystem):
@@ -16,7 +17,7 @@ class TensorRTLLMSystem(ServedSystem):
     own_program: ClassVar[tuple[str, ...]] = ("trtllm-serve",)
     package: ClassVar[str] = "tensorrt_llm"
     image: ClassVar[Image] = Image("nvcr.io/nvidia/tensorrt-llm/release", ("trtllm-serve",), newest="")
-    asked: ClassVar[Asked] = Asked(prometheus="/metrics")
+    asked: ClassVar[Launch] = Launch("", prometheus="/metrics")
     exact: ClassVar[dict[str, Any]] = {"ignore_eos": True, "min_tokens": "{max_tokens}"}
     env_names: ClassVar[tuple[str, ...]] = ("TRTLLM_*", "TLLM_*", "OMPI_*", "UCX_*")
     aliases: ClassVar[dict[str, str]] = {

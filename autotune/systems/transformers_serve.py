@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from autotune.core.trial import Config
 from autotune.systems.served.launch import Launch
-from autotune.systems.served.system import Asked, ServedSystem
+from autotune.systems.served.system import ServedSystem
 
 # No token has this number, so no answer ends early; the server takes it as JSON inside JSON.
 _NEVER_ENDS = json.dumps({"eos_token_id": -1, "do_sample": False})
@@ -24,7 +24,6 @@ class TransformersServeSystem(ServedSystem):
     name: ClassVar[str] = "transformers_serve"
     own_program: ClassVar[tuple[str, ...]] = ("transformers", "serve")
     package: ClassVar[str] = "transformers"
-    asked: ClassVar[Asked] = Asked()
     exact: ClassVar[dict[str, object]] = {"generation_config": _NEVER_ENDS}
     variables: ClassVar[dict[str, str]] = {"threads": "OMP_NUM_THREADS"}
     env_names: ClassVar[tuple[str, ...]] = ("TRANSFORMERS_*", "TORCH_*", "TORCHINDUCTOR_*", "LD_PRELOAD")

@@ -19,8 +19,8 @@ from autotune.core.scalar import typed_scalar
 from autotune.core.trial import Config
 from autotune.systems.container import Image
 from autotune.systems.served.flagged import Settings
-from autotune.systems.served.launch import startup_log
-from autotune.systems.served.system import Asked, ServedSystem, told
+from autotune.systems.served.launch import Launch, startup_log
+from autotune.systems.served.system import ServedSystem, told
 
 NEEDS_MODEL = ("draft_model", "eagle", "eagle3", "medusa", "mlp_speculator", "dflash", "dspark")
 ONLINE = {8: "fp8_per_tensor", 4: "nvfp4_per_token"}
@@ -82,7 +82,7 @@ class VLLMSystem(ServedSystem):
         cpu=("public.ecr.aws/q9t5s3a7/vllm-cpu-release-repo", "v{version}", "latest"),
         curl=True,
     )
-    asked: ClassVar[Asked] = Asked(tokenize="/tokenize", prometheus="/metrics")
+    asked: ClassVar[Launch] = Launch("", tokenize="/tokenize", prometheus="/metrics")
     exact: ClassVar[dict[str, Any]] = {"ignore_eos": True, "min_tokens": "{max_tokens}"}
     variables: ClassVar[dict[str, str]] = {
         "cpu_kvcache_space": "VLLM_CPU_KVCACHE_SPACE",

@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from autotune.core.dependencies import missing_dependency, what_is_missing
+from autotune.core.endpoint import Refused
 from autotune.core.environment import SAFE_PATH, own_module
 from autotune.core.redact import redact
 from autotune.errors import AutotuneError, EnvironmentProblem
@@ -26,7 +26,7 @@ from autotune.tracking.mlflow_database import prepare_database
 from autotune.tracking.mlflow_items import abandoned, mirror_name, one_line, outdated
 from autotune.tracking.mlflow_session import Session, load_quietly, mlflow_version
 from autotune.tracking.mlflow_view import run_link
-from autotune.tracking.run_addresses import is_server
+from autotune.tracking.run_addresses import ask_server, is_server
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0  # between tries while the store is away
 _STALLED_S = 5.0  # without a step of the store that long, the study's end does not wait for it
@@ -37,6 +37,7 @@ _STUCK_S = 120.0  # without a step of the store that long, `sync` gives up; maki
 _ROOM = "see that the file and its folder can be written and the disk has room"
 _MOST_SAID = 3  # times that a store goes away; a server that comes and goes must not fill the terminal
 _VERSION_S = 5.0  # for a server to say its version
+_LONGEST_VERSION = 100  # bytes
 _SYNC_S = 600.0  # a thousand trials take about a minute in a database on this machine
 
 _log = logging.getLogger("autotune.tracking")
@@ -343,9 +344,13 @@ def study_link(tracking_uri: str, base: str, experiment: str, uid: str) -> str:
 def _version_of(server: str) -> str:
     """Return the version of a server; that of the library where it does not say."""
     try:
-        with urllib.request.urlopen(f"{server.rstrip('/')}/version", timeout=_VERSION_S) as answer:  # noqa: S310
-            return str(answer.read(100).decode("ascii"))
-    except (OSError, ValueError):
+        said = ask_server(
+            f"{server.rstrip('/')}/version",
+            deadline=time.monotonic() + _VERSION_S,
+            most_bytes=_LONGEST_VERSION,
+        )
+        return said.decode("ascii")
+    except (Refused, ValueError):
         return mlflow_version()
 
 

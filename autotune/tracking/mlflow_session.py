@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -143,7 +144,7 @@ def _name_artifact_place(client: Any, uri: str, run_id: str) -> None:
     try:
         from mlflow.tracking._tracking_service.utils import _artifact_repos_cache as known
     except ImportError:  # a private name: without it the place is asked for once more
-        known = {}
+        known = OrderedDict()
     if run_id not in known:
         known[run_id] = artifact_place(client, uri, run_id)
 

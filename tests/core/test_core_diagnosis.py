@@ -16,23 +16,50 @@ from autotune.core.diagnosis import (
     OWNER_SIGNS,
     SERVERS,
     USAGE_SIGNS,
+    Reading,
+    matcher,
 )
 from autotune.core.measurement import Cause, Failure
 from autotune.core.mistake import blamed, mistake_error
 from autotune.errors import EnvironmentProblem
 from autotune.systems import diagnosis as servers
+from autotune.systems import shortfall
 from autotune.systems.own import diagnosis as programs
 from autotune.systems.own.protocol import OOM_KILLED
 from autotune.systems.registry import build_system
+from autotune.systems.served import negotiation
+
+READINGS = (
+    *shortfall.READINGS,
+    *servers.USELESS,
+    *servers.PLACES,
+    *(Reading(f"(?i:{one.pattern})", one.example) for one in negotiation.UNKNOWN),
+)
 
 TRACE = "INFO: starting\nTraceback (most recent call last):\n{}\nthe last line says nothing"
 
 
 @pytest.mark.parametrize(
-    "rule", [*LIBRARIES, *SERVERS, *OWNER_SIGNS, *NO_AUTOTUNE], ids=lambda rule: rule.pattern
+    "rule", [*LIBRARIES, *SERVERS, *OWNER_SIGNS, *NO_AUTOTUNE, *READINGS], ids=lambda rule: rule.pattern
 )
 def test_a_rule_finds_its_example(rule):
-    assert re.search(rule.pattern, rule.example, re.MULTILINE)
+    assert matcher([rule]).search(rule.example)
+
+
+@pytest.mark.parametrize("reading", shortfall.READINGS, ids=lambda reading: reading.example[:40])
+def test_how_much_was_missing_is_read_from_each_example(reading):
+    assert shortfall.shortfall(reading.example) > 1.0
+
+
+@pytest.mark.parametrize("reading", servers.USELESS, ids=lambda reading: reading.pattern)
+def test_what_says_only_that_something_is_wrong_is_passed_over(reading):
+    said = f"RuntimeError: the flux capacitor is cold\n{reading.example}"
+    assert servers.diagnose(1, said).message == "RuntimeError: the flux capacitor is cold"
+
+
+@pytest.mark.parametrize("reading", servers.PLACES, ids=lambda reading: reading.pattern)
+def test_a_place_comes_with_what_is_said_of_it(reading):
+    assert servers.diagnose(1, f"{reading.example}\nit is cold").message.strip() == "it is cold"
 
 
 @pytest.mark.parametrize("rule", [*LIBRARIES, *SERVERS], ids=lambda rule: rule.pattern)

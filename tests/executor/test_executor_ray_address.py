@@ -118,7 +118,7 @@ def raylets(monkeypatch):
                 running.append(process.pid)
             wait_until(lambda: all("raylet" in command_line(pid) for pid in running), 90)
             monkeypatch.setattr(ray_address, "pids", lambda: running)
-            monkeypatch.setattr("ray._private.services.find_bootstrap_address", lambda _folder: started)
+            monkeypatch.setattr(ray_address, "started_address", lambda: started)
 
         yield run
 

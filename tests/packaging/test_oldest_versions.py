@@ -58,3 +58,14 @@ def test_nothing_is_newer_than_what_the_ordinary_suite_has():
     newer = [name for name in oldest.keys() & newest.keys() if oldest[name][0] > newest[name][0]]
     assert newer == []
     assert set(floors()) <= oldest.keys() & newest.keys()
+
+
+def test_ray_is_admitted_up_to_the_minor_version_that_the_ordinary_suite_has():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    texts = [
+        *project["dependencies"],
+        *(text for texts in project["optional-dependencies"].values() for text in texts),
+    ]
+    bounds = {str(Requirement(text).specifier) for text in texts if Requirement(text).name == "ray"}
+    tested, _ = pins("constraints.txt")["ray"]
+    assert bounds == {f"<{tested.major}.{tested.minor + 1},>=2.50"}

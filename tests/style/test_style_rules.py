@@ -47,6 +47,34 @@ def test_no_process_of_ours_imports_from_the_folder_that_it_is_called_in():
     assert [str(path) for path in MODULES if run.search(path.read_text())] == []
 
 
+def test_names_that_ray_keeps_to_itself_stand_in_one_module():
+    private = [str(path.relative_to(ROOT)) for path in MODULES if "ray._" in path.read_text()]
+    assert private == ["autotune/executor/ray_private.py"]
+
+
+def test_requests_are_made_by_one_client():
+    """`autotune/core/http_client.py`: each request has a last moment and a largest answer."""
+    others = {"urllib.request", "http.client", "requests", "httpx", "urllib3", "aiohttp"}
+    reasons = {
+        (
+            "autotune/init/find_model.py",
+            "urllib.request",
+        ): "the hub: redirects, and proxies as its client takes",
+        ("autotune/tracking/run_addresses.py", "urllib.request"): "reads the proxies of the environment",
+    }
+    found = {
+        (str(path), name)
+        for path, tree in trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+        if name in others
+    }
+    assert found == set(reasons)
+    reading = (ROOT / "autotune/tracking/run_addresses.py").read_text()
+    assert not re.search(r"urlopen|build_opener|request\.Request", reading)
+
+
 def test_types_say_what_a_value_is():
     sources = [path.read_text() for path in MODULES]
     anything = sum(len(re.findall(r"\bAny\b", source)) for source in sources)

@@ -93,6 +93,44 @@ def test_a_server_that_says_nothing_is_not_waited_for():
         assert run_addresses(uri, "team", "u", timeout=0.2) == {}
 
 
+def test_a_server_is_asked_through_the_proxy_of_the_environment_unless_that_leaves_it_out(monkeypatch):
+    asked = []
+
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"experiment": {"experiment_id": "7"}}).encode())
+
+        def do_POST(self):
+            asked.append(self.path)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            tags = [{"key": "autotune.trial", "value": "0"}]
+            found = {"runs": [{"info": {"run_id": "r"}, "data": {"tags": tags}}]}
+            self.wfile.write(json.dumps(found).encode())
+
+        def log_message(self, *_):
+            pass
+
+    uri = "http://mlflow.invalid:5000"
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("no_proxy", "")
+        found = run_addresses(uri, "team", "u", timeout=5)
+        monkeypatch.setenv("no_proxy", "mlflow.invalid")
+        assert run_addresses(uri, "team", "u", timeout=5) == {}
+        server.shutdown()
+    assert found == {0: f"{uri}/#/experiments/7/runs/r"}
+    assert asked == [
+        f"{uri}/api/2.0/mlflow/experiments/get-by-name?experiment_name=team",
+        f"{uri}/api/2.0/mlflow/runs/search",
+    ]
+
+
 @pytest.mark.parametrize("uri", ["sqlite:///mlflow.db", "mlruns", "http://me:secret@127.0.0.1:9"])
 def test_a_local_store_and_one_with_a_password_have_no_addresses(uri):
     assert run_addresses(uri, "team", "u", timeout=0.2) == {}

@@ -16,16 +16,19 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from autotune.core.trial import Value
 from autotune.systems.own.call import call_main
 from autotune.systems.own.words import placeholders
 
+if TYPE_CHECKING:
+    from ray.train._internal.storage import StorageContext
+
 _STDOUT = "/dev/stdout"
 
 Trainable: TypeAlias = Any
-"""A function that calls `tune.report`, or a subclass of `tune.Trainable`: Ray has no types."""
+"""A function that calls `tune.report`, or a subclass of `tune.Trainable`."""
 
 
 def main() -> None:
@@ -119,11 +122,11 @@ def _reached(result: Mapping[str, float], stop: Mapping[str, float]) -> bool:
     return any(key in result and result[key] >= bound for key, bound in stop.items())
 
 
-def _storage(folder: Path) -> object:
+def _storage(folder: Path) -> StorageContext:
     """Return the storage of a trial that has a folder to itself; Tune's own is in a cluster's session."""
     from ray.train._internal.storage import StorageContext
 
-    class Folder(StorageContext):  # type: ignore[misc] # Ray has no types
+    class Folder(StorageContext):
         """A storage whose paths lie in the folder of the trial."""
 
         trial_driver_staging_path = str(folder / "trainable" / "driver")

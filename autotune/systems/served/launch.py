@@ -5,54 +5,45 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 
+from autotune.core.endpoint import Endpoint
 from autotune.core.file_names import LAUNCH_NAME, LOG_NAME, PROCESS_NAME
-from autotune.core.json_object import JsonObject
 from autotune.systems.deployment import HOST
 
 _MOST_LOG = 8 << 20  # bytes: a server has told its settings by then
 
 
-@dataclass(frozen=True)
-class Launch:
-    """The way to ask a launched server.
+_NEGOTIATED = ("headers", "omit", "exact")  # once the server answers; headers may hold keys
 
-    Its fields are those of :class:`~autotune.core.endpoint.Endpoint` where they agree.
+
+@dataclass(frozen=True, slots=True)
+class Launch(Endpoint):
+    """The endpoint of a launched server before it answers: what is left empty is found out then.
 
     Args:
-        url: Scheme, host and port.
         model: Name that requests give; empty to take what the server lists first.
+        path: Path of the streaming interface; empty to find out whether completions or chats are served.
         ready: Path that answers 200 once the server takes requests; empty for the list of models, where it
             has one.
-        path: Path of the streaming interface; empty to find out whether completions or chats are served.
-        body: Fields of every request.
-        tokenize: Path that turns text into tokens; empty where there is none.
-        prometheus: Path of the server's counters; empty where there are none.
         ours: Whether the process that listens must be one that we launched.
         optional: Fields of ``body`` that a server may be spared which does not take them.
         varied: Fields of ``body`` that are parameters of the configuration.
-        tokenizer: Tokenizer of the model, see :class:`~autotune.core.endpoint.Endpoint`.
     """
 
-    url: str
     model: str = ""
     ready: str = "/health"
-    path: str = "/v1/completions"
-    body: JsonObject = field(default_factory=dict)
-    tokenize: str = ""
-    prometheus: str = ""
     ours: bool = True
     optional: Sequence[str] = ()
     varied: Sequence[str] = ()
-    tokenizer: str = ""
 
     def write(self, folder: Path) -> None:
         """Keep it in the attempt's folder."""
-        (folder / LAUNCH_NAME).write_text(json.dumps(asdict(self)), encoding="utf-8")
+        kept = {name: value for name, value in asdict(self).items() if name not in _NEGOTIATED}
+        (folder / LAUNCH_NAME).write_text(json.dumps(kept), encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Launch:

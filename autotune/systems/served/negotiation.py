@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
+from autotune.core.diagnosis import Reading, matcher
 from autotune.core.endpoint import BUSY, Endpoint, Refused, count_of, hint_of_redirect
 from autotune.core.json_object import JsonObject
 from autotune.core.measurement import Cause, Failure
@@ -32,11 +33,24 @@ _BUSY_S = 1.0  # between requests to a server that does not say when to come bac
 _LONGEST_WAIT_S = 30.0  # at once for a server that we launched: its death is noticed in between
 _NEW_NAME = "max_completion_tokens"
 _OURS = ("temperature",)  # fields that requests have unless the study says otherwise
-_UNKNOWN = re.compile(
-    r"unrecogni[sz]ed|unknown|unexpected|unsupported (?!value)|not permitted|extra_forbidden|not allowed|"
-    r"no such (?:field|parameter|argument)|not (?:a )?(?:known|supported) (?:field|parameter|argument)",
-    re.IGNORECASE,
+UNKNOWN = (
+    Reading("unrecogni[sz]ed", "Unrecognized request argument supplied: ignore_eos"),
+    Reading("unknown", "Unknown field: min_tokens"),
+    Reading("unexpected", "create() got an unexpected keyword argument 'ignore_eos'"),
+    Reading(
+        "unsupported (?!value)", "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+    ),
+    Reading("not permitted", "ignore_eos: Extra inputs are not permitted"),
+    Reading("extra_forbidden", "{'type': 'extra_forbidden', 'loc': ('body', 'ignore_eos')}"),
+    Reading("not allowed", "Additional properties are not allowed ('ignore_eos' was unexpected)"),
+    Reading("no such (?:field|parameter|argument)", "no such field: ignore_eos"),
+    Reading(
+        "not (?:a )?(?:known|supported) (?:field|parameter|argument)", "min_tokens is not a known parameter"
+    ),
 )
+"""Answers about a field that this server does not know; in any case of letters."""
+
+_UNKNOWN = re.compile(matcher(UNKNOWN).pattern, re.IGNORECASE)
 _FORBIDDEN, _NOWHERE, _WRONG = (401, 403, 407), (404, 405, 410), (400, 422)
 
 

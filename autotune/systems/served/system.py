@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as own_version
 from pathlib import Path
@@ -47,22 +47,12 @@ _MOST_TEXT = 4096
 _VERSION_S = 60.0  # an interpreter on a busy machine
 
 
-@dataclass(frozen=True)
-class Asked:
-    """The way to reach a server; the fields are those of :class:`Launch`."""
-
-    ready: str = "/health"
-    path: str = "/v1/completions"
-    tokenize: str = ""
-    prometheus: str = ""
-
-
 class ServedSystem(FlaggedSystem):
     """One server, launched with the words that its half :class:`FlaggedSystem` makes of a configuration."""
 
     package: ClassVar[str] = ""  # distribution whose version is the server's
     port_words: ClassVar[tuple[str, ...]] = ("--host", "{host}", "--port", "{port}")
-    asked: ClassVar[Asked] = Asked()
+    asked: ClassVar[Launch] = Launch("")  # all but where, and what its requests carry
     exact: ClassVar[JsonObject] = {"ignore_eos": True}  # makes a request produce all its tokens
     not_launched: ClassVar[str] = ""  # why a server is planned only
     image: ClassVar[Image | None] = None  # official image of its own program
@@ -214,16 +204,8 @@ class ServedSystem(FlaggedSystem):
 
     def launch(self, config: Config, port: int) -> Launch:
         """Return how the server on a port is asked."""
-        asked = self.asked
-        return Launch(
-            url=f"http://{HOST}:{port}",
-            ready=asked.ready,
-            path=asked.path,
-            body={**self.exact, **self.request_fields(config)},
-            tokenize=asked.tokenize,
-            prometheus=asked.prometheus,
-            varied=tuple(self.request_fields(config)),
-        )
+        own = self.request_fields(config)
+        return replace(self.asked, url=f"http://{HOST}:{port}", body={**self.exact, **own}, varied=tuple(own))
 
     def request_fields(self, config: Config) -> dict[str, object]:
         """Return the parameters that are no flags but fields of every request."""

@@ -140,7 +140,8 @@ class Generator:
         if self.kv_cache_bits != 16:
             cache = QuantizedCache("quanto", self.loaded.model.config, nbits=self.kv_cache_bits)
             settings["past_key_values"] = cache
-            self.loaded.facts["kv_cache"] = {"kind": type(cache).__name__, "bits": cache.layers[0].nbits}
+            bits = cache.layers[0].nbits  # type: ignore[union-attr] # each layer of it is quantized
+            self.loaded.facts["kv_cache"] = {"kind": type(cache).__name__, "bits": bits}
         with torch.no_grad():  # not inference mode: quanto views its packed weights
             output = self.loaded.model.generate(
                 **inputs,
