@@ -1,11 +1,11 @@
 """The averaged structures of ``gp`` with hyper-parameters fitted by BoTorch, beside our own fit of the same.
 
-The density is the same, and so are start and bounds: what differs is who maximizes it. Ours has the gradient in
-closed form, BoTorch's differentiates a GPyTorch model. Failures and outliers are modelled by our fit in both.
+The density is the same, and so are start and bounds: what differs is who maximizes it. Ours has the gradient
+in closed form, BoTorch's differentiates a GPyTorch model. Failures and outliers are modelled by our fit in
+both.
 """
 
 from __future__ import annotations
-
 
 import numpy as np
 import torch

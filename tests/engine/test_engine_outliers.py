@@ -1,5 +1,7 @@
 """A stalled trial must not bend the surface; a great one must."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -32,6 +34,8 @@ def test_a_stalled_trial_is_passed_by():
     found = discounted(X, values(9), UNKNOWN, GROUPS, -1)
     assert np.flatnonzero(np.isfinite(found)).tolist() == [9]
     assert found[9] == pytest.approx(9.0, rel=0.3)  # a deviation of about 3
+    sure = replace(GPConfig(), outlier_odds=1e3)
+    assert np.isnan(discounted(X, values(9), UNKNOWN, GROUPS, -1, sure)).all()
     plain, _ = surface(values(), UNKNOWN).predict(X)
     bent, _ = surface(values(9), UNKNOWN).predict(X)
     mended, _ = surface(values(9), found).predict(X)
