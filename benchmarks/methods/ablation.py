@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from autotune.engine.gp import GPEngine
-from autotune.engine.gp.config import ADDITIVE, JOINT, NEARBY, RUGGED, GPConfig
+from autotune.engine.gp.choices import ADDITIVE, JOINT, NEARBY, RUGGED
+from autotune.engine.gp.config import GPConfig
 from benchmarks.methods.base import Session
 from benchmarks.methods.ours import EngineSession
 from benchmarks.problems.base import Problem
@@ -26,6 +27,11 @@ CHOICES: Mapping[str, Mapping[str, Any]] = {
     "threshold": {"failure_threshold_most": 0.0},
     "outliers": {"outliers": _NEVER},
     "recommendation": {"predicted_from": _NEVER},
+    "fast_fit": {"surrogate": "benchmarks.methods.botorch_fit:averaged"},
+    "exact_scoring": {"exact": False},
+    "climb": {"climb": False},
+    "local_search": {"climb": False, "near": False},
+    "trust_region": {"trust_region": "off"},
 }
 """By name what of :class:`GPConfig` stands there instead."""
 

@@ -291,6 +291,34 @@ def test_the_gap_is_what_the_goal_may_still_change_by():
     assert calibration.gap_of(serving, 0.0) is None
 
 
+def test_botorch_finds_the_hyper_parameters_that_our_fit_finds():
+    from autotune.engine.gp.choices import ADDITIVE, RUGGED
+    from autotune.engine.gp.model.fit import fit_hyper
+    from benchmarks.methods.botorch_fit import fit_by_botorch
+
+    rng = np.random.default_rng(0)
+    X = rng.random((20, 3))
+    squares = np.ascontiguousarray(((X[:, None] - X[None]) ** 2).transpose(2, 0, 1))
+    y = np.sin(3 * X[:, 0]) + X[:, 1] ** 2 + 0.05 * rng.standard_normal(20)
+    y, known = (y - y.mean()) / y.std(), np.full(20, np.nan)
+    for structure in (ADDITIVE, RUGGED):
+        ours, theirs = (fit(squares, y, known, structure) for fit in (fit_hyper, fit_by_botorch))
+        assert theirs.log_evidence == pytest.approx(ours.log_evidence, abs=0.01)
+        assert theirs.lengths == pytest.approx(ours.lengths, rel=0.05)
+        assert theirs.mean == pytest.approx(ours.mean, abs=0.01)
+
+
+def test_the_ablation_of_the_fit_reaches_botorchs(monkeypatch):
+    from benchmarks.methods import botorch_fit
+
+    fits = []
+    fit = botorch_fit.fit_by_botorch
+    monkeypatch.setattr(botorch_fit, "fit_by_botorch", lambda *given: fits.append(1) or fit(*given))
+    (problem,) = problems(["branin"])
+    assert len(race(problem, method("without:fast_fit"), 0, 5, 1)["quality"]) == 5
+    assert fits
+
+
 @pytest.mark.slow
 def test_every_ablation_changes_the_engine_and_only_its_own():
     from benchmarks.methods.ablation import CHOICES

@@ -20,7 +20,7 @@ from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_ke
 from autotune.engine.gp import GPEngine
 from autotune.engine.gp.acquisition.hypervolume import LogHypervolumeImprovement, boxes, reference_point
 from autotune.engine.gp.acquisition.thompson import Samples
-from autotune.engine.gp.config import ACQUISITIONS
+from autotune.engine.gp.config import ACQUISITIONS, GPConfig
 from autotune.engine.gp.model.conditioning import Believed, Sampled
 from autotune.engine.gp.model.data import Series
 from autotune.engine.gp.model.fitted_models import FittedModels
@@ -82,7 +82,7 @@ def believed(X, *models):
     return SimpleNamespace(
         goals=goals, goal=goals[0], measured=X, observed=torch.ones(len(X), dtype=torch.bool),
         default_rows=torch.arange(len(X)) == 0, seeking_feasible=False,
-        kept=lambda points: torch.ones(len(points), dtype=torch.bool),
+        kept=lambda points: torch.ones(len(points), dtype=torch.bool), config=GPConfig(),
     )  # fmt: skip
 
 

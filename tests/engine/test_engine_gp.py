@@ -20,7 +20,7 @@ from autotune.engine.gp.acquisition.noisy_improvement import (
     log_h,
     rough_log_improvement,
 )
-from autotune.engine.gp.config import JOINT
+from autotune.engine.gp.choices import JOINT
 from autotune.engine.gp.model import fit as fitting
 from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.data import read_history
@@ -381,7 +381,7 @@ def test_an_added_configuration_off_the_grid_is_used_at_its_exact_place():
 
 
 def test_numerical_failures_fall_back_in_a_fixed_order_and_are_said_once(monkeypatch, caplog):
-    from autotune.engine.gp.config import ADDITIVE, JOINT, RUGGED
+    from autotune.engine.gp.choices import ADDITIVE, JOINT, RUGGED
     from autotune.engine.gp.model import surrogates
 
     history = search(GPEngine(budget=16), 6, 0)

@@ -15,7 +15,7 @@ import torch
 from autotune.core.objective import Objective
 from autotune.core.parameter import Float
 from autotune.core.space import Space
-from autotune.engine.gp.config import JOINT
+from autotune.engine.gp.choices import JOINT
 from autotune.engine.gp.model.fit import fit_hyper
 from autotune.engine.gp.model.kernels import squared_distances
 from autotune.study.study import Study

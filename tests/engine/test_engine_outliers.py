@@ -1,5 +1,7 @@
 """A stalled trial must not bend the surface; a great one must."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -29,9 +31,11 @@ def surface(y, yvar):
 
 
 def test_a_stalled_trial_is_passed_by():
-    found = discounted(X, values(9), UNKNOWN, GROUPS, -1, LEAST)
+    found = discounted(X, values(9), UNKNOWN, GROUPS, -1)
     assert np.flatnonzero(np.isfinite(found)).tolist() == [9]
     assert found[9] == pytest.approx(9.0, rel=0.3)  # a deviation of about 3
+    sure = replace(GPConfig(), outlier_odds=1e3)
+    assert np.isnan(discounted(X, values(9), UNKNOWN, GROUPS, -1, sure)).all()
     plain, _ = surface(values(), UNKNOWN).predict(X)
     bent, _ = surface(values(9), UNKNOWN).predict(X)
     mended, _ = surface(values(9), found).predict(X)
@@ -41,7 +45,7 @@ def test_a_stalled_trial_is_passed_by():
 
 def test_known_errors_are_added_to():
     known = np.full(24, 0.01)
-    found = discounted(X, values(9), known, GROUPS, -1, LEAST)
+    found = discounted(X, values(9), known, GROUPS, -1)
     assert np.flatnonzero(found > 0.01).tolist() == [9]
     assert np.isnan(UNKNOWN).all()  # what was given stays as it was
     assert (known == 0.01).all()
@@ -49,16 +53,16 @@ def test_known_errors_are_added_to():
 
 @pytest.mark.parametrize(("by", "bad"), [(3.0, -1), (-3.0, 1)])
 def test_a_value_on_the_good_side_is_news(by, bad):
-    found = discounted(X, values(9, by), UNKNOWN, GROUPS, bad, LEAST)
+    found = discounted(X, values(9, by), UNKNOWN, GROUPS, bad)
     assert np.isnan(found[9])
 
 
 def test_the_bad_side_of_a_limit_is_above():
-    assert np.isfinite(discounted(X, values(9, 3.0), UNKNOWN, GROUPS, 1, LEAST)[9])
+    assert np.isfinite(discounted(X, values(9, 3.0), UNKNOWN, GROUPS, 1)[9])
 
 
 def test_an_honest_surface_and_a_short_history_have_no_outliers():
-    assert np.isnan(discounted(X, values(), UNKNOWN, GROUPS, -1, LEAST)).all()
+    assert np.isnan(discounted(X, values(), UNKNOWN, GROUPS, -1)).all()
     few = LEAST - 1
-    assert np.isnan(discounted(X[:few], values(3)[:few], UNKNOWN[:few], GROUPS, -1, LEAST)).all()
-    assert np.isnan(discounted(X[:, :0], values(3), UNKNOWN, [], -1, LEAST)).all()
+    assert np.isnan(discounted(X[:few], values(3)[:few], UNKNOWN[:few], GROUPS, -1)).all()
+    assert np.isnan(discounted(X[:, :0], values(3), UNKNOWN, [], -1)).all()

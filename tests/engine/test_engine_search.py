@@ -12,6 +12,7 @@ from autotune.core.parameter import Bool, Categorical, Float, Int, Ordinal
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.engine.gp import GPEngine
+from autotune.engine.gp.choices import TrustRegionConfig
 from autotune.engine.gp.config import GPConfig
 from autotune.engine.gp.model.encode import Encoder
 from autotune.engine.gp.model.fitted_models import FittedModels
@@ -20,21 +21,14 @@ from autotune.engine.gp.optimize.local_search import CALLS, ROWS, climb
 from autotune.engine.gp.optimize.moves import Moves
 from autotune.engine.gp.optimize.refine import refine
 from autotune.engine.gp.optimize.selection import Scores
-from autotune.engine.gp.optimize.trust_region import (
-    FAILURES,
-    FIRST,
-    LEAST,
-    Region,
-    length_after,
-    successes,
-    trust_region,
-)
+from autotune.engine.gp.optimize.trust_region import Region, length_after, successes, trust_region
 from autotune.engine.gp.problem import Problem
 from autotune.engine.registry import build_engine
 from autotune.engine.untried import untried_rows
 from autotune.errors import SpecError
 
 OBJECTIVE = Objective.from_dict({"maximize": "y", "limits": ["memory <= 5"]})
+REGION = TrustRegionConfig()
 
 
 def many(d):
@@ -273,13 +267,13 @@ def test_successes_are_replayed_from_the_history():
 
 
 def test_the_region_grows_with_successes_and_shrinks_with_failures():
-    assert length_after([]) == FIRST
-    assert length_after([True] * 3) == 2 * FIRST
-    assert length_after([True, True, False, True]) == FIRST
-    assert length_after([False] * FAILURES) == FIRST / 2
+    assert length_after([]) == REGION.first
+    assert length_after([True] * 3) == 2 * REGION.first
+    assert length_after([True, True, False, True]) == REGION.first
+    assert length_after([False] * REGION.failures) == REGION.first / 2
     lengths = [length_after([False] * n) for n in range(60)]
-    assert min(lengths) >= LEAST
-    assert FIRST in lengths[20:]  # it opened again
+    assert min(lengths) >= REGION.least
+    assert REGION.first in lengths[20:]  # it opened again
 
 
 def test_a_region_holds_its_centre_and_what_it_samples():
@@ -287,7 +281,7 @@ def test_a_region_holds_its_centre_and_what_it_samples():
     centre = space.sample(1, np.random.default_rng(2))[0]
     row = space.as_table(space.draw(0, np.random.default_rng(0))).encode(centre)
     sizes = []
-    for length in (1.6, 0.8, 0.2, LEAST):
+    for length in (1.6, 0.8, 0.2, REGION.least):
         region = Region(space, centre, length)
         assert region(row[None]).all()
         moves = Moves(space, np.random.default_rng(0))
@@ -436,8 +430,8 @@ def test_with_many_parameters_suggestions_stay_in_the_region():
     history = [
         trial(i, c, float(i == 3) + 1, reason=Reason.INITIAL) for i, c in enumerate(space.sample(6, rng))
     ]
-    history += [trial(6 + i, c, 1.0) for i, c in enumerate(space.sample(2 * FAILURES, rng))]
-    region = Region(space, history[3].config, FIRST / 4)
+    history += [trial(6 + i, c, 1.0) for i, c in enumerate(space.sample(2 * REGION.failures, rng))]
+    region = Region(space, history[3].config, REGION.first / 4)
     encode = space.as_table(space.draw(0, rng)).encode
 
     def inside(wanted):

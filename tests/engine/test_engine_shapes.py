@@ -190,7 +190,7 @@ def test_an_acquisition_function_refuses_a_transposed_matrix(name, models):
 def test_the_hypervolume_refuses_a_transposed_matrix(averaged):
     goal = SimpleNamespace(surrogate=averaged)
     known = SimpleNamespace(
-        goals=[goal, goal], measured=X, observed=torch.ones(N, dtype=torch.bool),
+        goals=[goal, goal], config=GPConfig(), measured=X, observed=torch.ones(N, dtype=torch.bool),
         default_rows=torch.arange(N) == 0, kept=lambda points: torch.ones(len(points), dtype=torch.bool),
     )  # fmt: skip
     acquisition = LogHypervolumeImprovement(known, 0)

@@ -1,19 +1,30 @@
 """The design choices of the ``gp`` engine in one frozen value, and what a study file may say of them.
 
-A study file reads the first group (:data:`OPTIONS`). The others are ours: each has figures in
-``benchmarks/README.md``, and an ablation is ``replace(config, ...)``.
+A study file reads the first group (:data:`OPTIONS`). The others are ours, and an ablation is
+``replace(config, ...)``; those that were taken away have their figures in ``benchmarks/README.md``.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Annotated, Self
 
 from autotune.core.json_object import JsonObject
 from autotune.core.kinds import By, Choice, Flag, Whole
 from autotune.core.section import Section
+from autotune.engine.gp.choices import (
+    ADDITIVE,
+    EVERYWHERE,
+    JOINT,
+    NEARBY,
+    RUGGED,
+    STRUCTURES,
+    HistoryConfig,
+    StoppingConfig,
+    Structure,
+    TrustRegionConfig,
+)
 from autotune.errors import SpecError, did_you_mean
 
 BOTORCH = "botorch:"
@@ -44,47 +55,13 @@ OPTIONS = ("initial", "surrogate", "acquisition", "repeat", "trust_region")
 
 _WITHDRAWN = {
     "sparse": "botorch:EnsembleMapSaasSingleTaskGP averages levels of shrinkage too",
-    "random_trees": "no recorded run was better for it",
-    "deep_ensemble": "no recorded run was better for it than for infinite_network",
+    "random_trees": "no recorded run speaks for it",
+    "deep_ensemble": "infinite_network needed 2.1 (1.5) trials fewer, at a third of the time per ask",
     "forest": "it came within 5 % of the best in 57 % of its runs, auto in 91 %",
     "knowledge_gradient": "botorch:qKnowledgeGradient stands for it",
     "entropy_search": "botorch:qMaxValueEntropy stands for it",
 }
 """What earlier versions had by these names, and why not any more; figures in ``benchmarks/README.md``."""
-
-
-@dataclass(frozen=True)
-class Structure:
-    """Prior of a Gaussian process; all priors are normal on the logarithm.
-
-    Args:
-        length: Mean and standard deviation of each log length scale, ``log(sqrt(d))`` to be added.
-        noise: The same of the variance that was not measured, of standardized values.
-        parts: The same of the variance of one additive part per parameter; ``None`` without such parts.
-        part_length: Length scale of the additive parts.
-    """
-
-    length: tuple[float, float] = (math.sqrt(2.0), math.sqrt(3.0))
-    noise: tuple[float, float] = (-6.0, 2.0)
-    parts: tuple[float, float] | None = None
-    part_length: float = 0.6
-
-
-JOINT = Structure()
-"""All parameters together, and smooth, as in C. Hvarfner, E. O. Hellsten, L. Nardi, "Vanilla Bayesian
-optimization performs great in high dimensions", ICML 2024."""
-
-ADDITIVE = Structure(parts=(-2.0, 1.5))
-"""The same plus one effect for each parameter."""
-
-RUGGED = Structure(length=(-0.7, 0.7))
-"""All parameters together, and each step may change much."""
-
-NEARBY = Structure(length=(math.log(0.3), 0.5), noise=(-4.0, 0.5))
-"""A failure speaks for its neighbourhood."""
-
-EVERYWHERE = Structure(length=(math.log(0.5), 0.7), noise=(-4.0, 0.5), parts=(-2.0, 1.0))
-"""A value may fail wherever it is taken."""
 
 
 def _named(value: object, key: str) -> str:
@@ -127,7 +104,11 @@ class GPConfig(Section):
             many of them matter at every step.
         many: Parameters above which they are many.
         logarithms: Whether a number may act by its logarithm where that is not its rank.
+        logarithm_odds: Log odds against logarithms, by default 1 in 100: people list values by the steps that
+            count.
         failures: Priors of the model of failures; none at all where it is empty.
+        failure_variance: Variance of a failure's label: the same configuration nearly always fails the same
+            way.
         failure_threshold: Probability of a measurement below which a candidate is left alone while others
             remain, before the share of failures among the last trials is added.
         failure_threshold_most: Upper bound of that threshold; 0 for no threshold.
@@ -146,7 +127,24 @@ class GPConfig(Section):
             and an even part of the others. Matrices grow with the square of it, the time of an ask with the
             cube: 390 MB and about 1 s at 1,000 trials of 22 parameters.
         outliers: Measurements from which one of them may be an outlier: before, each of them is news.
+        outlier_odds: Log odds against an outlier, by default 1 in 150: what the gain in evidence has to beat.
+        outlier_share: Share of the measurements that may be outliers.
         predicted_from: Configurations measured from which the models predict for the recommendation.
+        belief_trials: Trials until what the user believes counts once. C. Hvarfner et al., "piBO", ICLR 2022,
+            has a tenth of the budget, for budgets of hundreds.
+        belief_least: Lower bound of what a value counts by it: a belief guides and never excludes.
+        augment: Share of the sum in the scalarization of several goals (ParEGO's rho).
+        reference_margin: Part of the front's range below its worst at which the hypervolume begins, as
+            BoTorch has it.
+        tie: Weight of the goal between candidates that are equally likely to keep the limits, while nothing
+            keeps them.
+        exact: Whether every allowed configuration is scored where they can be enumerated; a well-chosen part
+            of them otherwise, as in a larger space.
+        near: Whether that part is dense around the best configurations.
+        climb: Whether local search goes on from the best of it.
+        region: Growth of the trust region.
+        history: Numbers in the place of what has no honest one.
+        stopping: Bounds of what is left to gain.
     """
 
     initial: Annotated[int, Whole(1)] = 3
@@ -155,11 +153,13 @@ class GPConfig(Section):
     repeat: Annotated[bool, Flag()] = False
     trust_region: Annotated[str, By(_region, what="a name")] = "auto"
 
-    structures: tuple[Structure, ...] = field(default=(JOINT, ADDITIVE, RUGGED), repr=False)
-    structures_of_many: tuple[Structure, ...] = field(default=(JOINT, ADDITIVE), repr=False)
+    structures: tuple[Structure, ...] = (JOINT, ADDITIVE, RUGGED)
+    structures_of_many: tuple[Structure, ...] = (JOINT, ADDITIVE)
     many: int = 15
     logarithms: bool = True
-    failures: tuple[Structure, ...] = field(default=(NEARBY, EVERYWHERE), repr=False)
+    logarithm_odds: float = 4.6
+    failures: tuple[Structure, ...] = (NEARBY, EVERYWHERE)
+    failure_variance: float = 0.01
     failure_threshold: float = 0.4
     failure_threshold_most: float = 0.85
     waste: float = 0.01
@@ -170,7 +170,20 @@ class GPConfig(Section):
     recent: int = 10
     trials: int = 400
     outliers: int = 8
+    outlier_odds: float = 5.0
+    outlier_share: float = 0.1
     predicted_from: int = 4
+    belief_trials: float = 10.0
+    belief_least: float = 1e-4
+    augment: float = 0.05
+    reference_margin: float = 0.1
+    tie: float = 0.01
+    exact: bool = True
+    near: bool = True
+    climb: bool = True
+    region: TrustRegionConfig = field(default_factory=TrustRegionConfig)
+    history: HistoryConfig = field(default_factory=HistoryConfig)
+    stopping: StoppingConfig = field(default_factory=StoppingConfig)
 
     @classmethod
     def from_dict(cls, data: JsonObject, name: str = "gp") -> Self:
@@ -194,7 +207,22 @@ class GPConfig(Section):
         return super().from_dict(data)
 
 
+DEFAULT = GPConfig()
+"""Every choice by default."""
+
+
 def described(config: GPConfig) -> str:
     """Return every choice as ``name=value``, for a log; those by default as well."""
-    shown = ((f.name, getattr(config, f.name)) for f in fields(config) if f.repr)
-    return " ".join(f"{name}={value}" for name, value in shown)
+    return " ".join(f"{f.name}={_text(getattr(config, f.name))}" for f in fields(config))
+
+
+def _text(value: object) -> str:
+    """Return a choice as text: the name of a structure that has one, and every part of what has parts."""
+    if isinstance(value, tuple):
+        return f"({','.join(map(_text, value))})"
+    named = (name for name, structure in STRUCTURES.items() if structure == value)
+    if (name := next(named, None)) is not None:
+        return name
+    if is_dataclass(value):
+        return f"({','.join(f'{f.name}={_text(getattr(value, f.name))}' for f in fields(value))})"
+    return str(value)

@@ -13,7 +13,7 @@ from autotune.engine.gp.explain import Explainer
 from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.fitted_models import FittedModels, tensor
 from autotune.engine.gp.model.one_thread import one_thread
-from autotune.engine.gp.optimize.candidates import LEADERS, candidates
+from autotune.engine.gp.optimize.candidates import LEADERS, candidates, scored_whole
 from autotune.engine.gp.optimize.refine import refine
 from autotune.engine.gp.optimize.repeat import to_repeat
 from autotune.engine.gp.optimize.selection import Scores, Selection
@@ -44,7 +44,9 @@ class Proposer:
             leaders = _leaders(self.problem)
             if leaders:
                 self.region = trust_region(self.problem, leaders[0])
-            table = candidates(self.space, self.problem.tried, leaders, self.rng, self.region)
+            table = candidates(
+                self.space, self.problem.tried, leaders, self.rng, self.region, self.problem.config
+            )
             n = min(n, len(table))
             measured = any(self._all_goals(trial) for trial in self.problem.completed)
             varies = any(len(p.levels) > 1 or p.condition is not None for p in self.space.parameters)
@@ -65,10 +67,10 @@ class Proposer:
             return result
 
     def _next(self, selection: Selection, explainer: Explainer) -> Suggestion:
-        models = selection.models
+        models, choices = selection.models, self.problem.config
         X_pending = self._waiting(models)
         row = None
-        if self.space.table() is not None:
+        if not choices.climb or scored_whole(self.space, choices) is not None:
             row = selection.best(X_pending)
             config = selection.grid.table.config(row)
         else:
@@ -77,7 +79,7 @@ class Proposer:
         config = self._off_grid(selection, config, X_pending)
         x = tensor(models.encoder.configs([config]))
         again = None
-        if self.problem.config.repeat:
+        if choices.repeat:
             again = to_repeat(models, self.problem, x, self.sample_seed)
         if again is None:
             suggestion = explainer.suggestion(config, x)

@@ -30,16 +30,16 @@ from torch import Tensor
 
 from autotune.engine.gp.acquisition.contract import Scorer, checked
 from autotune.engine.gp.acquisition.noisy_improvement import log_excess, log_expected_improvement
+from autotune.engine.gp.config import DEFAULT
 from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.conditioning import Sampled
-from autotune.engine.gp.model.fitted_models import AUGMENT, FittedModels
+from autotune.engine.gp.model.fitted_models import FittedModels
 from autotune.engine.gp.model.shapes import check_shapes
 
 SAMPLES = 32
 """Joint samples of what is known, as for one goal."""
 
 _DIRECTIONS = 16  # trade-offs whose best candidates are compared exactly
-_MARGIN = 0.1  # of the range, below the worst: [Ishibuchi2011] as cited by BoTorch
 _CHUNK = 128  # candidates at once: all boxes of all samples of them stay in the cache
 
 
@@ -54,11 +54,15 @@ class LogHypervolumeImprovement:
     failure_cost = 0.0
 
     def __init__(self, models: FittedModels, seed: int) -> None:
-        self.models, self.seed = models, seed
+        self.models, self.seed, self.augment = models, seed, models.config.augment
         means = torch.stack([goal.surrogate.predict(models.measured)[0] for goal in models.goals], -1)
         self.front = means[models.observed]
         self.front = self.front[is_non_dominated(self.front)]
-        self.reference = reference_point(self.front if len(self.front) else means, means[models.default_rows])
+        self.reference = reference_point(
+            self.front if len(self.front) else means,
+            means[models.default_rows],
+            models.config.reference_margin,
+        )
         generator = torch.Generator().manual_seed(seed)
         exponential = -torch.rand(_DIRECTIONS, means.shape[1], generator=generator, dtype=means.dtype).log()
         self.weights = exponential / exponential.sum(1, keepdim=True)  # uniform on the simplex
@@ -85,7 +89,7 @@ class LogHypervolumeImprovement:
         for j in range(1, values.shape[1]):
             part = self.weights[:, None, j] * above[:, j]
             lowest, total = torch.minimum(lowest, part), total + part
-        return lowest + AUGMENT * total
+        return lowest + self.augment * total
 
     def scorer(self, shortlist: Tensor, X_pending: Tensor) -> Scorer:
         """Return the exact gain; the shortlist does not matter to it."""
@@ -126,17 +130,18 @@ def _log_gain(known: list[Sampled], X: Tensor, lower: Tensor, upper: Tensor) -> 
     return total.logsumexp(2).logsumexp(0) - math.log(len(lower))
 
 
-def reference_point(front: Tensor, default: Tensor) -> Tensor:
+def reference_point(front: Tensor, default: Tensor, margin: float = DEFAULT.reference_margin) -> Tensor:
     """Return the point from which the hypervolume is measured, shape ``m``.
 
     Args:
         front: Values that no other dominates, ``n x m``.
         default: Values of the default configuration, ``1 x m``; empty when it was not measured.
+        margin: Part of the range below the worst ([Ishibuchi2011] as cited by BoTorch).
     """
     points = torch.cat([front, default])
     low, high = points.amin(0), points.amax(0)
     span = torch.where(high > low, high - low, torch.ones_like(low))
-    return low - _MARGIN * span
+    return low - margin * span
 
 
 def boxes(values: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:

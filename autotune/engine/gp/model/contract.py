@@ -2,6 +2,14 @@
 
 A surrogate is a mixture of members, each of which gives mean, variance, covariance and joint samples at any
 point. Acquisition functions use nothing else, so that any model that can say these may stand for ours.
+
+What BoTorch calls ``posterior(X)`` is :meth:`Surrogate.each` and :meth:`Surrogate.covariance`: the normal
+distribution of each member, not that of their mixture, so that an acquisition is exact for each. What it
+calls ``fantasize`` follows from the same two, for any surrogate:
+:class:`~autotune.engine.gp.model.conditioning.Believed` is a surrogate after pending points that gave what
+is expected of them, :class:`~autotune.engine.gp.model.conditioning.Sampled` one after each of many joint
+draws of what some points gave. Our own models (:class:`~autotune.engine.gp.model.averaged_gp.AveragedGP`)
+have BoTorch's two methods as well, for its acquisition functions.
 """
 
 from __future__ import annotations

@@ -13,15 +13,11 @@ from autotune.core.decision import excess
 from autotune.core.measurement import LARGEST, Estimate
 from autotune.core.objective import Goal, Limit, Objective
 from autotune.core.trial import Config, Trial, TrialState
+from autotune.engine.gp.choices import HistoryConfig
+from autotune.engine.gp.config import DEFAULT
 
 Array = npt.NDArray[np.float64]
 
-_BAD_TAIL = 3.0  # interquartile ranges below the lower quartile at which a goal value is cut
-_NEAREST, _FURTHEST = 0.25, 2.0  # labels of failures; -1 is twice the memory that was there
-# Where a queue would be in ten minutes says that a configuration is worse than what was measured of others,
-# not by how much: as a number it would dwarf every difference between them. It counts as the worst measured
-# value, of a limit as this multiple of the bound at least.
-_PROJECTED = 2.0
 _LEAST_VARIANCE = 2e-6  # of standardized values: keeps the covariance invertible without noise
 
 
@@ -68,23 +64,27 @@ class Data:
     limits: list[Series]
 
 
-def read_history(history: Sequence[Trial], objective: Objective) -> Data:
+def read_history(
+    history: Sequence[Trial], objective: Objective, choices: HistoryConfig = DEFAULT.history
+) -> Data:
     """Draw the models' data from the finished trials; environment faults teach nothing."""
     used = [t for t in history if t.state in (TrialState.COMPLETED, TrialState.INFEASIBLE)]
-    goals = [_goal_series(used, goal, objective) for goal in objective.goals]
-    limits = [_limit_series(used, limit, objective) for limit in objective.limits]
-    labels = np.array([_label(t) for t in used], dtype=float)
+    goals = [_goal_series(used, goal, objective, choices) for goal in objective.goals]
+    limits = [_limit_series(used, limit, objective, choices) for limit in objective.limits]
+    labels = np.array([_label(t, choices) for t in used], dtype=float)
     return Data([t.config for t in used], labels, goals, limits)
 
 
-def _label(trial: Trial) -> float:
+def _label(trial: Trial, choices: HistoryConfig) -> float:
     if trial.state is TrialState.COMPLETED:
         return 1.0
     missing = trial.failure.shortfall if trial.failure is not None else None
-    return -1.0 if missing is None else -min(_FURTHEST, max(_NEAREST, math.log2(missing)))
+    if missing is None:
+        return -1.0
+    return -min(choices.furthest, max(choices.nearest, math.log2(missing)))
 
 
-def _goal_series(trials: Sequence[Trial], goal: Goal, objective: Objective) -> Series:
+def _goal_series(trials: Sequence[Trial], goal: Goal, objective: Objective, choices: HistoryConfig) -> Series:
     rows, found = _observed(trials, goal.metric, objective)
     values = np.array([e.value for e in found])
     logarithm = bool(len(values)) and bool((values > 0).all())
@@ -94,15 +94,17 @@ def _goal_series(trials: Sequence[Trial], goal: Goal, objective: Objective) -> S
         y[projected] = np.maximum(y[projected], y[~projected].min())
     if len(y) >= 4:  # one terrible value must not flatten the differences between the good ones
         low, high = np.quantile(y, [0.25, 0.75])
-        y = np.maximum(y, low - _BAD_TAIL * (high - low))
+        y = np.maximum(y, low - choices.bad_tail * (high - low))
     return _series(rows, y, _variances(found, logarithm), logarithm)
 
 
-def _limit_series(trials: Sequence[Trial], limit: Limit, objective: Objective) -> Series:
+def _limit_series(
+    trials: Sequence[Trial], limit: Limit, objective: Objective, choices: HistoryConfig
+) -> Series:
     rows, found = _observed(trials, limit.metric, objective)
     logarithm = limit.bound > 0 and all(e.value > 0 for e in found)
     values = np.array([excess(limit, e.value, logarithm=logarithm) for e in found])  # one scale for all
-    least = math.log(_PROJECTED) if logarithm else (_PROJECTED - 1) * abs(limit.bound)
+    least = math.log(choices.projected) if logarithm else (choices.projected - 1) * abs(limit.bound)
     projected = np.array([e.projected for e in found], dtype=bool)
     values[projected] = np.minimum(values[projected], max(least, values[~projected].max(initial=-math.inf)))
     return _series(rows, values, _variances(found, logarithm), logarithm)

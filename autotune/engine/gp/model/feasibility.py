@@ -20,8 +20,6 @@ from autotune.engine.gp.model.kernels import Groups
 from autotune.engine.gp.model.shapes import check_shapes
 from autotune.engine.gp.model.surrogates import fit_averaged
 
-_LABEL_VARIANCE = 0.01  # the same configuration nearly always fails the same way
-
 
 class Feasibility:
     """Probability that a configuration can be measured.
@@ -43,6 +41,7 @@ class Feasibility:
         check_shapes("Feasibility", ("X", X, "n k"), ("labels", labels, "n"))
         config = config or GPConfig()
         self.model: AveragedGP | None = None
+        self.label_variance = config.failure_variance
         failed = labels <= 0
         recent = failed[-config.recent :].double()
         rising = config.failure_threshold + float(recent.mean()) if len(recent) else 0.0
@@ -52,7 +51,7 @@ class Feasibility:
         if bool(failed.all()):
             # all alike: nothing to fit, and everything equally doubtful but for the distance to what failed
             labels = labels * 0.5
-        Yvar = torch.full_like(labels, _LABEL_VARIANCE)
+        Yvar = torch.full_like(labels, self.label_variance)
         columns = None if groups is None else tuple(groups)  # ranks only: a border lies between two levels
         self.model = fit_averaged(X, labels.unsqueeze(-1), Yvar.unsqueeze(-1), columns, config.failures)
 
@@ -69,7 +68,6 @@ class Feasibility:
         nothing = self.model.train_inputs[0][:0]
         return self._log_positive(self.model, self.model.on_grid(grid, rows, nothing))
 
-    @staticmethod
-    def _log_positive(model: AveragedGP, moments: Moments) -> Tensor:
+    def _log_positive(self, model: AveragedGP, moments: Moments) -> Tensor:
         means, variances = moments
-        return model.mix(log_ndtr(means / variances.add(_LABEL_VARIANCE).sqrt()))
+        return model.mix(log_ndtr(means / variances.add(self.label_variance).sqrt()))

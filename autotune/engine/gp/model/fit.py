@@ -17,8 +17,10 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +28,14 @@ from scipy.linalg.blas import dsymv, dsyr
 from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.optimize import minimize
 
-from autotune.engine.gp.config import JOINT, Structure
+from autotune.engine.gp.choices import JOINT, Structure
 
 Array = npt.NDArray[np.float64]
 LEAST_NOISE = 1e-6
 """Variance added to every standardized value: keeps the covariance invertible."""
+
+FIT_MOST = 150
+"""Trials that hyper-parameters are fitted to: more cost cubically and change them little."""
 
 _ROOT5 = math.sqrt(5.0)
 _LENGTHS = (math.log(0.025), 8.0)  # from one step of a finely graded parameter to no effect at all
@@ -64,6 +69,10 @@ class Hyper:
     part_length: float
     log_evidence: float
     structure: Structure = JOINT
+
+
+Fit: TypeAlias = Callable[[Array, Array, Array, Structure], Hyper]
+"""Fits hyper-parameters to squared distances (``d x n x n``), values and variances of their errors."""
 
 
 def matern(distance: Array) -> Array:
@@ -116,7 +125,7 @@ def hyper_samples(squares: Array, y: Array, yvar: Array, hyper: Hyper, n: int, s
     Returns:
         ``n`` of them; the most probable one in the place of a draw that gives no covariance.
     """
-    problem = _Posterior(squares, y, yvar, hyper.structure)
+    problem = HyperPosterior(squares, y, yvar, hyper.structure)
     found = problem.nearby(problem.theta_of(hyper), n, np.random.default_rng(seed))
     return found + [hyper] * (n - len(found))
 
@@ -126,7 +135,7 @@ _FITTED: dict[tuple[bytes, Structure], Hyper] = {}
 
 
 def _fitted(squares: Array, y: Array, yvar: Array, structure: Structure) -> Hyper:
-    problem = _Posterior(squares, y, yvar, structure)
+    problem = HyperPosterior(squares, y, yvar, structure)
     # In units of the prior's deviations the optimizer finds higher densities, and the engine worse
     # configurations: over 155 paired runs 5 % of the best was reached 1.2 (0.6) trials later.
     found = minimize(
@@ -153,8 +162,15 @@ class _State:
     half_log_det: float
 
 
-class _Posterior:
-    """The negative log posterior density of the hyper-parameters and its gradient."""
+class HyperPosterior:
+    """The negative log posterior density of the hyper-parameters and its gradient.
+
+    Args:
+        squares: Squared distances of the points in each parameter, ``d x n x n``.
+        y: Standardized values, shape ``n``.
+        yvar: Variances of their measuring errors, shape ``n``.
+        structure: Structure with its priors.
+    """
 
     def __init__(self, squares: Array, y: Array, yvar: Array, structure: Structure) -> None:
         self.y, self.yvar, self.structure = y, yvar, structure
@@ -210,6 +226,7 @@ class _Posterior:
         return mean, weights - mean * ones
 
     def __call__(self, theta: Array) -> tuple[float, Array]:
+        """Return the negative log density at a point, up to a constant, and its gradient, shape ``p``."""
         d = self.d
         state = self._state(theta)
         if state is None:

@@ -27,9 +27,6 @@ from autotune.engine.gp.model.posterior import leading
 from autotune.engine.gp.model.surrogates import surrogate_named
 from autotune.engine.gp.problem import Problem
 
-AUGMENT = 0.05
-"""Share of the sum in the scalarization of several goals (ParEGO's rho)."""
-
 
 @dataclass(frozen=True)
 class Modelled:
@@ -111,7 +108,7 @@ class FittedModels:
         self.make = surrogate_named(config)
         self.margin = NormalDist().inv_cdf(objective.confidence) / math.sqrt(config.limit_launches)
         self.encoder = Encoder(problem.space)
-        self.data: Data = read_history(_leading(history, objective, config.trials), objective)
+        self.data: Data = read_history(_leading(history, objective, config.trials), objective, config.history)
         self.X = tensor(self.encoder.configs(self.data.configs))
         self.rows = _common_rows(self.data.goals)
         if not len(self.rows):
@@ -134,7 +131,7 @@ class FittedModels:
 
     def _fit(self, series: Series, bad: int = -1) -> Modelled:
         X = self.X[torch.from_numpy(series.rows)]
-        raised = discounted(X, series.Y, series.Yvar, self.encoder.groups, bad, self.config.outliers)
+        raised = discounted(X, series.Y, series.Yvar, self.encoder.groups, bad, self.config)
         spoiled = np.nan_to_num(raised) > np.nan_to_num(series.Yvar)
         self.spoiled[torch.from_numpy(series.rows[spoiled])] = True
         Y, Yvar = tensor(series.Y).unsqueeze(-1), tensor(raised).unsqueeze(-1)
@@ -143,7 +140,9 @@ class FittedModels:
     @cached_property
     def goal(self) -> Modelled:
         """The model of the one goal; of several, that of a random trade-off between them."""
-        return self.goals[0] if len(self.goals) == 1 else self._fit(_scalarize(self.data.goals, self.rng))
+        if len(self.goals) == 1:
+            return self.goals[0]
+        return self._fit(_scalarize(self.data.goals, self.rng, self.config.augment))
 
     @cached_property
     def measured(self) -> Tensor:
@@ -220,7 +219,7 @@ def _common_rows(goals: Sequence[Series]) -> npt.NDArray[np.int64]:
     return np.array(sorted(rows), dtype=np.int64)
 
 
-def _scalarize(goals: Sequence[Series], rng: np.random.Generator) -> Series:
+def _scalarize(goals: Sequence[Series], rng: np.random.Generator, augment: float) -> Series:
     """Return one series from several goals: an augmented Chebyshev scalarization with random weights.
 
     Reference: J. Knowles, "ParEGO", IEEE Transactions on Evolutionary Computation 10 (2006).
@@ -230,7 +229,7 @@ def _scalarize(goals: Sequence[Series], rng: np.random.Generator) -> Series:
     weights = rng.dirichlet(np.ones(len(goals)))
     low, high = values.min(0), values.max(0)
     unit = (values - low) / np.where(high > low, high - low, 1.0)
-    y = (weights * unit).min(1) + AUGMENT * (weights * unit).sum(1)
+    y = (weights * unit).min(1) + augment * (weights * unit).sum(1)
     scale = (float(y.std(ddof=1)) if len(y) > 1 else 0.0) or 1.0
     Y = (y - y.mean()) / scale
     return Series(rows, Y, np.full(len(Y), np.nan), float(y.mean()), scale, False)

@@ -24,11 +24,10 @@ from torch import Tensor
 from autotune.engine.gp.model.averaged_gp import AveragedGP, process
 from autotune.engine.gp.model.conditioning import Sampled, shares
 from autotune.engine.gp.model.contract import Surrogate
-from autotune.engine.gp.model.fit import LEAST_NOISE, hyper_samples
+from autotune.engine.gp.model.fit import FIT_MOST, LEAST_NOISE, hyper_samples
 from autotune.engine.gp.model.kernels import MaternSum, squared_distances
 from autotune.engine.gp.model.posterior import CHUNK, leading, solved
 from autotune.engine.gp.model.shapes import check_shapes
-from autotune.engine.gp.model.surrogates import FIT_MOST
 
 Functions: TypeAlias = Callable[[Tensor], Tensor]
 """Values of ``s`` sampled functions at points (``n x d``), ``s x n``."""

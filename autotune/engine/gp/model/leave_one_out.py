@@ -132,7 +132,7 @@ def model_quality(problem: Problem) -> dict[str, ModelQuality]:
         Metrics measured in fewer than :data:`LEAST` trials are left out, and so are those that never vary.
     """
     objective, encoder = problem.objective, Encoder(problem.space)
-    data = read_history(problem.history, objective)
+    data = read_history(problem.history, objective, problem.config.history)
     names = [goal.metric for goal in objective.goals] + [limit.metric for limit in objective.limits]
     fitted = surrogate_named(problem.config)
     result: dict[str, ModelQuality] = {}

@@ -22,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from autotune.engine.gp.config import JOINT
+from autotune.engine.gp.choices import JOINT
+from autotune.engine.gp.config import DEFAULT, GPConfig
 from autotune.engine.gp.model.fit import LEAST_NOISE, fit_hyper, prior_covariance
 from autotune.engine.gp.model.kernels import Groups, squared_distances
 
@@ -31,11 +32,10 @@ Array = npt.NDArray[np.float64]
 MOST = 150
 """Measurements above which one of them bends nothing."""
 
-_ODDS = 5.0  # log odds against an outlier, one in 150: what the gain in evidence has to beat
-_SHARE = 0.1  # of the measurements that may be outliers
 
-
-def discounted(X: Tensor, y: Array, yvar: Array, groups: Groups, bad: int, least: int) -> Array:
+def discounted(
+    X: Tensor, y: Array, yvar: Array, groups: Groups, bad: int, config: GPConfig = DEFAULT
+) -> Array:
     """Return the variances of the measuring errors with those of outliers raised, shape ``n``.
 
     Args:
@@ -44,17 +44,17 @@ def discounted(X: Tensor, y: Array, yvar: Array, groups: Groups, bad: int, least
         yvar: Variances of their measuring errors; nan where unknown, shape ``n``.
         groups: Columns of each parameter.
         bad: Direction of bad values: -1 below, +1 above.
-        least: Measurements below which nothing is called an outlier.
+        config: Design choices of the engine.
     """
     n = len(y)
-    if not least <= n <= MOST or not groups:
+    if not config.outliers <= n <= MOST or not groups:
         return yvar
     squares = squared_distances(X, groups)
     result = yvar.copy()
     hyper = fit_hyper(squares, y, yvar, JOINT)
     covariance = prior_covariance(squares, hyper)
     known = np.where(np.isfinite(yvar), yvar, 0.0) + hyper.noise + LEAST_NOISE
-    for _ in range(max(1, int(_SHARE * n))):
+    for _ in range(max(1, int(config.outlier_share * n))):
         inverse = np.linalg.inv(covariance + np.diag(known))
         variance = 1.0 / np.diag(inverse)
         residual = (inverse @ (y - hyper.mean)) * variance
@@ -62,7 +62,7 @@ def discounted(X: Tensor, y: Array, yvar: Array, groups: Groups, bad: int, least
         worst = int(np.argmax(z2))
         # what the log density of this value gains by the variance that suits it best, residual**2 in all
         gain = 0.5 * (z2[worst] - 1.0 - np.log(max(z2[worst], 1.0)))
-        if gain < _ODDS:
+        if gain < config.outlier_odds:
             break
         extra = residual[worst] ** 2 - variance[worst]
         known[worst] += extra

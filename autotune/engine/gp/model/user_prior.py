@@ -15,11 +15,7 @@ from torch import Tensor
 
 from autotune.core.space import Space
 from autotune.core.table import Indices
-
-STRENGTH = 10.0
-"""Trials until the belief counts once ([Hvarfner2022] has a tenth of the budget, for budgets of hundreds)."""
-
-_LEAST = math.log(1e-4)  # a belief guides and never excludes
+from autotune.engine.gp.config import DEFAULT, GPConfig
 
 
 class UserPrior:
@@ -29,16 +25,18 @@ class UserPrior:
         space: Space whose parameters may have a prior each; values without one, and parameters that are
             inactive, count 1, which is also the mean over the levels of a parameter that has one.
         measured: Number of measured trials.
+        config: Design choices of the engine.
     """
 
-    def __init__(self, space: Space, measured: int) -> None:
-        self.power = STRENGTH / max(1, measured)
+    def __init__(self, space: Space, measured: int, config: GPConfig = DEFAULT) -> None:
+        self.power = config.belief_trials / max(1, measured)
+        least = math.log(config.belief_least)
         self.levels: dict[int, npt.NDArray[np.float64]] = {}
         for i, parameter in enumerate(space.parameters):
             if parameter.prior is not None and len(parameter.levels) > 1:
                 weights = np.array(parameter.belief()) * len(parameter.levels)
                 with np.errstate(divide="ignore"):
-                    self.levels[i] = np.append(np.maximum(np.log(weights), _LEAST), 0.0)
+                    self.levels[i] = np.append(np.maximum(np.log(weights), least), 0.0)
 
     def __call__(self, indices: Indices) -> Tensor:
         """Return what is to be added to the log acquisition of rows of levels (``n x d``), shape ``n``."""

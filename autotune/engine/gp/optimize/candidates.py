@@ -22,10 +22,11 @@ import numpy as np
 from autotune.core.space import Space
 from autotune.core.table import Indices, Table
 from autotune.core.trial import Config
+from autotune.engine.gp.config import DEFAULT, GPConfig
 from autotune.engine.gp.model.shapes import check_shapes
 from autotune.engine.gp.optimize.local_search import SeenRows, tried_rows
 from autotune.engine.gp.optimize.moves import Moves, joined
-from autotune.engine.gp.optimize.trust_region import PERTURBED, Region
+from autotune.engine.gp.optimize.trust_region import Region
 from autotune.engine.untried import untried_rows
 
 EVEN = 5_000
@@ -48,6 +49,7 @@ def candidates(
     leaders: Sequence[Config],
     rng: np.random.Generator,
     region: Region | None = None,
+    config: GPConfig = DEFAULT,
 ) -> Table:
     """Return the untried configurations to score.
 
@@ -57,13 +59,14 @@ def candidates(
         leaders: Best configurations so far; candidates of a large space are dense around them.
         rng: Random generator of the random part of a large space.
         region: Region that candidates are restricted to, while any of it is left.
+        config: Design choices of the engine.
     """
-    table = space.table()
+    table = scored_whole(space, config)
     if table is not None:
         free = table.indices[untried_rows(table, tried)]
         inside = free[region(free)] if region is not None else free
         return space.as_table(inside if len(inside) else free)
-    rows = _spread(space, leaders, rng, region)
+    rows = _spread(space, leaders, rng, region, config)
     seen = SeenRows(len(space))
     seen.fresh(tried_rows(space, tried))
     check_shapes("candidates", ("rows", rows, "n d"), d=len(space))
@@ -74,8 +77,17 @@ def candidates(
     return space.as_table(rows)
 
 
+def scored_whole(space: Space, config: GPConfig) -> Table | None:
+    """Return every allowed configuration where all are to be scored: a list of them always is."""
+    return space.table() if config.exact or space.configurations is not None else None
+
+
 def _spread(
-    space: Space, leaders: Sequence[Config], rng: np.random.Generator, region: Region | None
+    space: Space,
+    leaders: Sequence[Config],
+    rng: np.random.Generator,
+    region: Region | None,
+    config: GPConfig,
 ) -> Indices:
     """Return rows of a large space, with repetitions."""
     moves = Moves(space, rng)
@@ -85,9 +97,9 @@ def _spread(
         parts = [rows[: EVEN // 10], region.sample(EVEN, moves)]
     encode = space.as_table(rows[:0]).encode
     best = np.array([encode(config) for config in leaders[:LEADERS]], np.int32).reshape(-1, len(space))
-    if len(best):
+    if len(best) and config.near:
         single = moves.every(best) if moves.singles <= STEPS else moves.some(best, STEPS)
         near = joined([single, moves.some(best, STEPS, steps=2), moves.together(best, _TIED)])
         parts.append(moves.settled(near).rows)
-        parts.append(moves.mutations(best, NEAR, min(1.0, PERTURBED / len(space))))
+        parts.append(moves.mutations(best, NEAR, min(1.0, config.region.perturbed / len(space))))
     return np.concatenate(parts)

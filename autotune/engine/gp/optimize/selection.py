@@ -28,7 +28,6 @@ _SHORTLIST = 512  # candidates compared exactly; the best of them is among the f
 _RANKED = 4096  # candidates of a large space that are left when it has been sifted
 _SAMPLED = 1024  # of which wide batches are sampled jointly
 _FIRST = 8192  # candidates that are scored before any bound is looked at
-_TIE = 0.01  # weight of the goal between candidates that are equally likely to keep the limits
 _WORTHLESS = 1e-12  # of standardized values: nothing is expected of it
 _FAR = -1e3  # the goal decides nothing below it
 
@@ -45,7 +44,8 @@ class Scores:
     def __init__(self, problem: Problem, models: FittedModels, seed: int) -> None:
         self.space, self.history, self.models, self.seed = problem.space, problem.history, models, seed
         self.acquisition = acquisition_named(problem.config.acquisition, models, seed)
-        self.prior = UserPrior(problem.space, len(models.measured))
+        self.prior = UserPrior(problem.space, len(models.measured), problem.config)
+        self.tie = problem.config.tie
 
     def measurable(self, grid: CandidateTable, rows: Tensor) -> Tensor:
         """Return the log probability of a measurement of some candidates; their memory is not looked at."""
@@ -62,7 +62,7 @@ class Scores:
     def total(self, value: Tensor, probability: Tensor, prior: Tensor) -> Tensor:
         """Return the logarithm that decides; while nothing keeps the limits, what counts is to keep them."""
         if self.models.seeking_feasible:
-            value = _TIE * value.clamp_min(_FAR)
+            value = self.tie * value.clamp_min(_FAR)
         total = value + probability + prior
         return total.nan_to_num(nan=-_CERTAIN, posinf=_CERTAIN, neginf=-_CERTAIN)
 

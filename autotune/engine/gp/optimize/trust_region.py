@@ -23,24 +23,11 @@ from autotune.core.objective import Objective, Outcome
 from autotune.core.space import Space
 from autotune.core.table import INACTIVE, Indices
 from autotune.core.trial import Config, Reason, Trial, TrialState
+from autotune.engine.gp.choices import TrustRegionConfig
+from autotune.engine.gp.config import DEFAULT
 from autotune.engine.gp.optimize.moves import Mask, Moves
 from autotune.engine.gp.problem import Problem
 
-LEAST_PARAMETERS = 16
-"""Parameters with more than one value from which there is a region unless it is asked for or refused."""
-
-PERTURBED = 20.0
-"""Coordinates changed at most, on average, in a sample of the region ([Eriksson2019])."""
-
-FIRST, LEAST, MOST = 0.8, 0.5**7, 1.6
-"""Lengths in ranges of a parameter ([Eriksson2019])."""
-
-SUCCESSES = 3
-FAILURES = 5
-"""In a row until the length changes. [Eriksson2019] waits for as many failures as there are parameters, with
-budgets of thousands; ours are of tens."""
-
-_BETTER = 1e-3  # relative: less is no success
 _MODELLED = (Reason.EXPLOIT, Reason.EXPLORE, Reason.FEASIBILITY)
 
 
@@ -52,10 +39,13 @@ class Region:
         centre: A configuration.
         length: Length of the box in ranges of a parameter: it reaches half of it to each side; one level to
             each side at least.
+        perturbed: Coordinates changed at most, on average, in a sample.
     """
 
-    def __init__(self, space: Space, centre: Config, length: float) -> None:
-        self.length = length
+    def __init__(
+        self, space: Space, centre: Config, length: float, perturbed: float = DEFAULT.region.perturbed
+    ) -> None:
+        self.length, self.perturbed = length, perturbed
         self.centre = space.as_table(np.empty((0, len(space)), np.int32)).encode(centre)
         self.ordered = np.array([p.ordered for p in space.parameters])
         reach = 0.5 * length
@@ -82,7 +72,7 @@ class Region:
 
     def sample(self, n: int, moves: Moves) -> Indices:
         """Return about ``n`` allowed rows of the region that differ from its centre, with repetitions."""
-        rows = moves.mutations(self.centre[None], n, min(1.0, PERTURBED / len(self.centre)))
+        rows = moves.mutations(self.centre[None], n, min(1.0, self.perturbed / len(self.centre)))
         outside = ((rows < self.low) | (rows > self.high)) & (rows != INACTIVE)
         inside = self.low + (moves.rng.random(rows.shape) * (self.high - self.low + 1)).astype(np.int32)
         rows, kept = moves.settle(np.where(outside, inside, rows))
@@ -96,35 +86,43 @@ def trust_region(problem: Problem, centre: Config) -> Region | None:
         problem: Problem to propose for.
         centre: The best configuration.
     """
-    wanted = problem.config.trust_region
-    many = sum(len(p.levels) > 1 for p in problem.space.parameters) >= LEAST_PARAMETERS
+    wanted, choices = problem.config.trust_region, problem.config.region
+    many = sum(len(p.levels) > 1 for p in problem.space.parameters) >= choices.parameters
     if wanted == "off" or (wanted == "auto" and not many):
         return None
-    return Region(problem.space, centre, length_after(successes(problem.history, problem.objective)))
+    found = successes(problem.history, problem.objective, choices.better)
+    return Region(problem.space, centre, length_after(found, choices), choices.perturbed)
 
 
-def length_after(found: Sequence[bool]) -> float:
+def length_after(found: Sequence[bool], choices: TrustRegionConfig = DEFAULT.region) -> float:
     """Return the length of the region after a series of successes and failures.
 
     Once it fell below the least, the region opens as at the start: what is near was searched.
     """
-    length, won, lost = FIRST, 0, 0
+    length, won, lost = choices.first, 0, 0
     for success in found:
         won, lost = (won + 1, 0) if success else (0, lost + 1)
-        if won == SUCCESSES:
-            length, won = min(MOST, 2 * length), 0
-        elif lost == FAILURES:
+        if won == choices.successes:
+            length, won = min(choices.most, 2 * length), 0
+        elif lost == choices.failures:
             length, lost = length / 2, 0
-        if length < LEAST:
-            length = FIRST
+        if length < choices.least:
+            length = choices.first
     return length
 
 
-def successes(history: Sequence[Trial], objective: Objective) -> list[bool]:
+def successes(
+    history: Sequence[Trial], objective: Objective, least: float = DEFAULT.region.better
+) -> list[bool]:
     """Return of each trial that a model proposed whether it was better than all before it.
 
     What failed is no success; while no limit-keeping configuration is known, breaking limits by less is one.
     Environment faults say nothing.
+
+    Args:
+        history: Trials in their order.
+        objective: Objective that they are compared by.
+        least: Relative gain that is a success.
     """
     best: list[Outcome] = []
     result = []
@@ -132,21 +130,21 @@ def successes(history: Sequence[Trial], objective: Objective) -> list[bool]:
         if trial.state not in (TrialState.COMPLETED, TrialState.INFEASIBLE):
             continue
         outcome = objective.score(trial.metrics)
-        better = not outcome.missing and all(_better(outcome, other) for other in best)
+        better = not outcome.missing and all(_better(outcome, other, least) for other in best)
         if better:
-            best = [other for other in best if not _better(outcome, other, every=True)] + [outcome]
+            best = [other for other in best if not _better(outcome, other, least, every=True)] + [outcome]
         if trial.suggestion.reason in _MODELLED:
             result.append(better)
     return result
 
 
-def _better(outcome: Outcome, other: Outcome, *, every: bool = False) -> bool:
+def _better(outcome: Outcome, other: Outcome, least: float, *, every: bool = False) -> bool:
     """Return whether an outcome is better than another in one goal, or in every one."""
     mine, its = sum(outcome.violations.values()), sum(other.violations.values())
     if mine > 0 or its > 0:
         return mine < its
     gains = [
-        float(a) > float(b) + _BETTER * abs(float(b))
+        float(a) > float(b) + least * abs(float(b))
         for a, b in zip(outcome.values, other.values, strict=True)
         if a is not None and b is not None
     ]

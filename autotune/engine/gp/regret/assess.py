@@ -17,9 +17,6 @@ from autotune.engine.gp.regret.front import gap_of_front
 from autotune.engine.gp.regret.gap import Gap
 from autotune.engine.gp.regret.goal import gap_of_goal
 
-LEAST_MEASURED = 4
-"""Trials below which nothing is said."""
-
 
 def assess(problem: Problem) -> Assessment:
     """Return how far the best found is from the best possible, and whether searching on is worth it."""
@@ -39,8 +36,9 @@ def assess(problem: Problem) -> Assessment:
 
 def _missing(problem: Problem) -> str:
     """Return what keeps anything from being said; empty if nothing does."""
-    if len(problem.completed) < LEAST_MEASURED:
-        return f"fewer than {LEAST_MEASURED} trials were measured"
+    least = problem.config.stopping.measured
+    if len(problem.completed) < least:
+        return f"fewer than {least} trials were measured"
     if ranking.best(problem.history, problem.objective) is None:
         return binding_limit(problem.history, problem.objective)
     return ""

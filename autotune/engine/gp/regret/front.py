@@ -43,9 +43,10 @@ def gap_of_front(problem: Problem) -> Gap:
     points = torch.cat([models.measured, untried])
     n, count = len(models.measured), _SAMPLES.get(len(models.goals), _FEW)
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    choices = problem.config.stopping
     # every so many of the samples: the members of a mixture come one after the other
     chosen = torch.arange(0, SAMPLES, SAMPLES // count)
-    values = torch.stack([draws(goal, points, generator) for goal in models.goals], -1)[chosen]
+    values = torch.stack([draws(goal, points, generator, choices) for goal in models.goals], -1)[chosen]
     allowed = kept(models, points, generator)[chosen]
     reference = acquisition.reference
     values = torch.where(allowed.unsqueeze(-1), values, reference)  # adds nothing
@@ -69,6 +70,7 @@ def gap_of_front(problem: Problem) -> Gap:
         0.0 if gains is None else float(_percent(gains, volume.unsqueeze(1)).mean(0).max()),
         float(_percent((again - still).abs(), volume).square().mean().sqrt()),
         "of the hypervolume",
+        choices,
     )
 
 

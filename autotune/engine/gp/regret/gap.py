@@ -14,15 +14,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from autotune.core.assessment import Assessment
+from autotune.engine.gp.choices import StoppingConfig
+from autotune.engine.gp.config import DEFAULT
 
 CONFIDENCE = 0.9
-
-CLOSE, CLOSE_BY_NOISE = 5.0, 1.0
-"""The bound on simple regret is small below this many per cent, or below the noise of a measurement
-([Makarova2022]): nobody could show the difference by one measurement."""
-
-WORTH, WORTH_BY_NOISE = 0.3, 0.1
-"""One more trial is not worth it below this many per cent, or this share of the noise ([Nguyen2017])."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +29,14 @@ class Gap:
         improvement: Expected gain of one more trial.
         noise: Standard deviation of one measurement.
         of: Quantity that the per cent are of, where that is not the goal: ``of the hypervolume``.
+        choices: Bounds below which the gap is small.
     """
 
     gaps: Tensor
     improvement: float
     noise: float
     of: str = ""
+    choices: StoppingConfig = DEFAULT.stopping
 
     @property
     def bound(self) -> float:
@@ -49,8 +46,8 @@ class Gap:
     @property
     def small(self) -> bool:
         """Whether the bound and the expected improvement of one more trial are below their thresholds."""
-        enough = max(CLOSE, CLOSE_BY_NOISE * self.noise)
-        worth = max(WORTH, WORTH_BY_NOISE * self.noise)
+        enough = max(self.choices.close, self.choices.close_by_noise * self.noise)
+        worth = max(self.choices.worth, self.choices.worth_by_noise * self.noise)
         return self.bound <= enough and self.improvement <= worth
 
     def assessment(self, *, converged: bool) -> Assessment:

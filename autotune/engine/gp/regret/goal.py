@@ -22,12 +22,13 @@ from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.fitted_models import FittedModels, Modelled
 from autotune.engine.gp.problem import Problem
 from autotune.engine.gp.regret.gap import Gap
-from autotune.engine.gp.regret.samples import WIDEN, draws, kept, promising
+from autotune.engine.gp.regret.samples import draws, kept, promising
 
 
 def gap_of_goal(problem: Problem) -> Gap:
     """Return what is left of a problem with one goal; something feasible must be among the trials."""
     rng = np.random.default_rng([problem.seed, len(problem.history)])
+    choices = problem.config.stopping
     best = ranking.best(problem.history, problem.objective)
     assert best is not None  # noqa: S101 - asked before
     models = FittedModels(problem, rng)
@@ -38,12 +39,14 @@ def gap_of_goal(problem: Problem) -> Gap:
     def criterion(grid: CandidateTable, rows: Tensor) -> Tensor:
         surrogate = models.goal.surrogate
         means, variances = surrogate.on_grid(grid, rows, models.X[:0])
-        return surrogate.mix(log_expected_improvement(means, variances * WIDEN**2, incumbent)).unsqueeze(0)
+        return surrogate.mix(
+            log_expected_improvement(means, variances * choices.widen**2, incumbent)
+        ).unsqueeze(0)
 
     untried = promising(problem, [best.config], models, criterion, rng)
     points = torch.cat([models.measured, untried])
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    goal = draws(models.goal, points, generator)
+    goal = draws(models.goal, points, generator, choices)
     allowed = kept(models, points, generator)
     n = len(models.measured)
     scale = _Scale(models.goal, problem.objective, best.metrics[problem.objective.goals[0].metric].value)
@@ -57,6 +60,7 @@ def gap_of_goal(problem: Problem) -> Gap:
         gaps,
         float(gains.max()) if len(gains) else 0.0,
         float(scale.percent(torch.tensor(math.sqrt(noise), dtype=goal.dtype))),
+        choices=choices,
     )
 
 

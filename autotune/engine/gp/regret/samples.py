@@ -20,27 +20,21 @@ from torch import Tensor
 
 from autotune.core.table import Table
 from autotune.core.trial import Config, Trial
+from autotune.engine.gp.choices import StoppingConfig
 from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.fitted_models import FittedModels, Modelled
 from autotune.engine.gp.model.leave_one_out import leave_one_out
 from autotune.engine.gp.model.memory import known_out_of_memory
 from autotune.engine.gp.model.posterior import cholesky
-from autotune.engine.gp.optimize.candidates import candidates
+from autotune.engine.gp.optimize.candidates import candidates, scored_whole
 from autotune.engine.gp.problem import Problem
 
 SAMPLES = 512
 """Joint samples: the 90 % quantile of the gap is then exact to a few per cent of itself."""
 
-WIDEN = 1.5
-"""By how much deviations are wider than the model says, whatever leaving one out shows: the hyper-parameters
-are fitted, and to trials that lie close together where it is good. With it nine in ten of the bounds
-hold in ``benchmarks/calibration.py``, without it about 85 % on measured tables and the serving simulator;
-what no trial has hinted at, such as the one deep hole of a plain, no width covers."""
-
 Criteria = Callable[[CandidateTable, Tensor], Tensor]
 """Says how promising some rows of a grid are by several criteria, ``c x len(rows)``, logarithms of values."""
 
-_PRIOR_TRIALS = 4.0  # that speak for the model's own width beside those that are left out
 _TOP = 256  # candidates sampled for being the most promising
 _SPREAD = 128  # and from all the others, the further down the fewer, for the many that may each be the best
 _CHECKED = 8192  # candidates whose limits are computed
@@ -65,8 +59,8 @@ def promising(
         rng: Random generator of the random part of a large space.
     """
     leaders = list(best)
-    for _ in range(1 if problem.space.table() is not None else _ROUNDS):
-        table = candidates(problem.space, problem.tried, leaders, rng)
+    for _ in range(1 if scored_whole(problem.space, problem.config) is not None else _ROUNDS):
+        table = candidates(problem.space, problem.tried, leaders, rng, config=problem.config)
         rows, X = _ranked(table, problem.history, models, criteria)
         leaders = [*best, *table.configs(rows[:_LEADERS])]  # a large space is climbed by their neighbours
     return X
@@ -96,14 +90,14 @@ def _ranked(
     return rows[checked][best].tolist(), X[best]
 
 
-def draws(modelled: Modelled, points: Tensor, generator: torch.Generator) -> Tensor:
-    """Return joint samples of a quantity at some points, standardized, ``SAMPLES x n``."""
+def draws(modelled: Modelled, points: Tensor, generator: torch.Generator, choices: StoppingConfig) -> Tensor:
+    """Return joint samples of a quantity at some points (``n x d``), standardized, ``SAMPLES x n``."""
     surrogate = modelled.surrogate
     means, _ = surrogate.each(points)
     covariances = surrogate.covariance(points, points)
     shares = (surrogate.log_weights.exp().cumsum(0) * SAMPLES).round().long()
     starts = [0, *shares[:-1].tolist()]
-    widths = _widths(modelled, generator)
+    widths = _widths(modelled, generator, choices)
     result = torch.empty(SAMPLES, len(points), dtype=points.dtype)
     for k, (start, end) in enumerate(zip(starts, shares.tolist(), strict=True)):
         if end > start:
@@ -113,14 +107,15 @@ def draws(modelled: Modelled, points: Tensor, generator: torch.Generator) -> Ten
     return result
 
 
-def _widths(modelled: Modelled, generator: torch.Generator) -> Tensor:
+def _widths(modelled: Modelled, generator: torch.Generator, choices: StoppingConfig) -> Tensor:
     """Return by how much each sample's deviation is wider than the model says, shape ``SAMPLES``."""
     n = len(modelled.series.Y)
     left_out = leave_one_out(modelled.surrogate)
-    factor = WIDEN**2
+    factor = choices.widen**2
     if left_out is not None:
         scores = torch.special.ndtri(left_out.ranks.clamp(1e-9, 1 - 1e-9))
-        factor = WIDEN**2 * max(1.0, (_PRIOR_TRIALS + float(scores.square().sum())) / (_PRIOR_TRIALS + n))
+        own = choices.prior_trials
+        factor *= max(1.0, (own + float(scores.square().sum())) / (own + n))
     normal = torch.randn(SAMPLES, n, generator=generator, dtype=torch.float64)
     return (factor * n / normal.square().sum(1)).sqrt()
 
@@ -134,5 +129,5 @@ def kept(models: FittedModels, points: Tensor, generator: torch.Generator) -> Te
     uniform = torch.rand(SAMPLES, 1, generator=generator, dtype=points.dtype)
     found = uniform < models.feasibility.log_probability(points).exp()
     for limit in models.limits:
-        found &= draws(limit, points, generator) <= limit.series.standardize(0.0)
+        found &= draws(limit, points, generator, models.config.stopping) <= limit.series.standardize(0.0)
     return found

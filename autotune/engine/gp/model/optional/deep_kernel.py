@@ -18,18 +18,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.linalg import LinAlgError  # type: ignore[attr-defined] # public, and not in its __all__
 
-from autotune.engine.gp.config import GPConfig, Structure
+from autotune.engine.gp.choices import Structure
+from autotune.engine.gp.config import GPConfig
 from autotune.engine.gp.model.averaged_gp import AveragedGP, process, total_noise
-from autotune.engine.gp.model.fit import Hyper
+from autotune.engine.gp.model.fit import FIT_MOST, Hyper
 from autotune.engine.gp.model.kernels import Groups
 from autotune.engine.gp.model.optional.encoded_kernel import EncodedKernel
 from autotune.engine.gp.model.optional.evidence import log_marginal
-from autotune.engine.gp.model.optional.ordinary import FIT_MOST, STRUCTURES, Ordinary, ordinary
+from autotune.engine.gp.model.optional.ordinary import STRUCTURES, Ordinary, ordinary
 from autotune.engine.gp.model.posterior import leading
 from autotune.engine.gp.model.surrogates import Fitted
 
@@ -112,11 +114,11 @@ class DeepMatern(EncodedKernel):
 
 def deep_kernel(config: GPConfig) -> Fitted:
     """Return what fits Gaussian processes over learned features, averaged by their evidence."""
-    return _fitted
+    return partial(_fitted, config)
 
 
-def _fitted(X: Tensor, Y: Tensor, Yvar: Tensor, groups: Groups | None = None) -> AveragedGP:
-    found = ordinary(X, Y, Yvar, groups)
+def _fitted(config: GPConfig, X: Tensor, Y: Tensor, Yvar: Tensor, groups: Groups | None = None) -> AveragedGP:
+    found = ordinary(X, Y, Yvar, groups, config)
     rows, shape = leading(Y.squeeze(-1), FIT_MOST), Shape(found)
     inside, y, known = X[rows], Y[rows, 0], total_noise(Yvar[rows])
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,10 +26,11 @@ from torch import Tensor
 
 from autotune.engine.gp.config import GPConfig
 from autotune.engine.gp.model.averaged_gp import AveragedGP, process, total_noise
+from autotune.engine.gp.model.fit import FIT_MOST
 from autotune.engine.gp.model.kernels import Groups
 from autotune.engine.gp.model.optional.encoded_kernel import EncodedKernel
 from autotune.engine.gp.model.optional.evidence import log_marginal, maximize
-from autotune.engine.gp.model.optional.ordinary import FIT_MOST, Ordinary, ordinary
+from autotune.engine.gp.model.optional.ordinary import Ordinary, ordinary
 from autotune.engine.gp.model.posterior import leading
 from autotune.engine.gp.model.surrogates import Fitted
 
@@ -173,11 +175,11 @@ class NetworkKernel(EncodedKernel):
 
 def infinite_network(config: GPConfig) -> Fitted:
     """Return what fits networks of infinite width and several depths, averaged by their evidence."""
-    return _fitted
+    return partial(_fitted, config)
 
 
-def _fitted(X: Tensor, Y: Tensor, Yvar: Tensor, groups: Groups | None = None) -> AveragedGP:
-    found = ordinary(X, Y, Yvar, groups)
+def _fitted(config: GPConfig, X: Tensor, Y: Tensor, Yvar: Tensor, groups: Groups | None = None) -> AveragedGP:
+    found = ordinary(X, Y, Yvar, groups, config)
     priors = [fit_prior(X, Y, Yvar, found, depth) for depth in DEPTHS]
     inputs = Inputs(found)
     models = [process(X, Y, Yvar, NetworkKernel(p, inputs), p.noise, p.mean) for p in priors]

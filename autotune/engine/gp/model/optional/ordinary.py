@@ -11,19 +11,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autotune.engine.gp.config import JOINT, RUGGED
+from autotune.engine.gp.choices import JOINT, RUGGED
+from autotune.engine.gp.config import DEFAULT, GPConfig
 from autotune.engine.gp.model.encode import Columns
-from autotune.engine.gp.model.fit import Hyper, fit_hyper
+from autotune.engine.gp.model.fit import FIT_MOST, Hyper, fit_hyper
 from autotune.engine.gp.model.kernels import Groups, squared_distances
 from autotune.engine.gp.model.posterior import leading
 
 STRUCTURES = (JOINT, RUGGED)
 """Smooth, or rugged where what looks like noise is not."""
-
-FIT_MOST = 150
-"""Trials that hyper-parameters are fitted to: more cost cubically and change them little."""
-
-_DOUBT = 4.6  # log odds against logarithms, 1 in 100: people list values by the steps that count
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,9 @@ class Ordinary:
         return torch.tensor([group.stop - group.start for group in self.groups])
 
 
-def ordinary(X: Tensor, Y: Tensor, Yvar: Tensor, groups: Groups | None) -> Ordinary:
+def ordinary(
+    X: Tensor, Y: Tensor, Yvar: Tensor, groups: Groups | None, config: GPConfig = DEFAULT
+) -> Ordinary:
     """Return the ordinary processes of some data.
 
     Args:
@@ -67,6 +65,7 @@ def ordinary(X: Tensor, Y: Tensor, Yvar: Tensor, groups: Groups | None) -> Ordin
         Y: Standardized values, ``n x 1``.
         Yvar: Measured variances on that scale, ``n x 1``; nan where none is known.
         groups: Columns of each parameter; by default each column is one.
+        config: Design choices of the engine.
     """
     groups = groups or [slice(i, i + 1) for i in range(X.shape[-1])]
     rows = leading(Y.squeeze(-1), FIT_MOST)
@@ -82,4 +81,5 @@ def ordinary(X: Tensor, Y: Tensor, Yvar: Tensor, groups: Groups | None) -> Ordin
     if other is None:
         return declared
     logarithms = by(other)
-    return logarithms if logarithms.log_evidence > declared.log_evidence + _DOUBT else declared
+    believed = logarithms.log_evidence > declared.log_evidence + config.logarithm_odds
+    return logarithms if believed else declared
