@@ -15,6 +15,7 @@ from autotune.cli.options import next_step
 from autotune.core.trial import TrialState
 from autotune.ledger import Ledger
 from autotune.report.summary import best_lines
+from autotune.spec.stored import StoredSpec
 from autotune.study.plan import opening_line
 from autotune.study.reading import options_of
 from autotune.study.run import run_study
@@ -69,7 +70,6 @@ def message(self, text):
     os._exit(0)
 PlainView.message = message
 from autotune.cli import main
-from autotune.spec.stored import StoredSpec
 from autotune.spec.stored import StoredSpec
 main(["run", "{file}", "--local", "--no-mlflow"])
 """
