@@ -70,7 +70,6 @@ def message(self, text):
     os._exit(0)
 PlainView.message = message
 from autotune.cli import main
-from autotune.spec.stored import StoredSpec
 main(["run", "{file}", "--local", "--no-mlflow"])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

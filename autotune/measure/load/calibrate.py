@@ -192,7 +192,7 @@ def by_tokenizer(endpoint: Endpoint, line: Line, deadline: float) -> Ruler | Non
                 break
             if count_tokens(endpoint, line, FIRST + f" {word}" * _REPEATS) - base == _REPEATS:
                 fillers.append(word)
-        ruler = Ruler("tokenizer", characters, 0, False, slices, fillers)
+        ruler = Ruler("tokenizer", characters, 0, False, tuple(slices), tuple(fillers))
         if not ruler.by_slices:
             return replace(ruler, counts=(), fillers=())
         tried = [
