@@ -122,7 +122,12 @@ rules = {
 resources = st.builds(
     Resources, cpus=expressions, gpus=expressions, stages=expressions, price=expressions, **rules
 )
-trackings = st.builds(Tracking, st.none() | st.just("http://host:5000"), st.just("") | texts)
+trackings = st.builds(
+    Tracking,
+    st.none() | st.just("http://host:5000"),
+    st.just("") | texts,
+    ledger_copy_s=st.none() | st.just(0.0) | st.floats(1, 1e6),
+)
 deadlines = st.builds(Deadlines, seconds, seconds, seconds)
 engines = st.builds(EngineConfig, st.just("gp"), counts, st.just({}) | st.just({"initial": "4"}))
 hook = st.builds(
