@@ -123,10 +123,7 @@ def cost(view: StudyView) -> Cost:
 
 
 def _resources(view: StudyView) -> Resources | None:
-    section = view.spec.get("resources")
-    if not section:
-        return None
     try:
-        return Resources.from_dict(section)
+        return view.spec.resources
     except AutotuneError:  # of another version of this program
         return None

@@ -16,7 +16,6 @@ from autotune.core.copy_state import CopyState
 from autotune.core.decision import Decision, Predictions
 from autotune.core.drift import Drift, find_drift
 from autotune.core.estimate_text import sentence_unit
-from autotune.core.json_object import JsonObject
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
@@ -24,6 +23,8 @@ from autotune.core.verdict import UNDECIDED, Verdict, verdict
 from autotune.engine.base import Posterior, posterior
 from autotune.engine.registry import stored_engine
 from autotune.errors import AutotuneError, SpecError, did_you_mean
+from autotune.spec.sections import EngineConfig
+from autotune.spec.stored import StoredSpec
 
 _BESIDE = {
     Reason.WATCH: ("look at the default", "looks at the default"),
@@ -61,7 +62,7 @@ class StudyView:
         tracking: Address of the tracking store; empty without one.
         resumed: Whether earlier runs left trials.
         stopped: Reason why the search ended before its budget; empty if it did not.
-        spec: The study file as plain data, as the ledger has it; empty where there is none.
+        spec: The study file as the ledger has it; empty where there is none.
         deploy: Lines that say how the recommended configuration is deployed; empty for a function.
         run_urls: Address of a trial's run in the tracking store by number, where a browser can open it.
         model_note: Facts of the model that the ledger keeps; empty where there are none.
@@ -86,7 +87,7 @@ class StudyView:
     tracking: str = ""
     resumed: bool = False
     stopped: str = ""
-    spec: JsonObject = field(default_factory=dict)
+    spec: StoredSpec = field(default_factory=StoredSpec)
     deploy: Sequence[str] = ()
     run_urls: Mapping[int, str] = field(default_factory=dict)
     model_note: Mapping[str, object] = field(default_factory=dict)
@@ -96,7 +97,7 @@ class StudyView:
     @property
     def resumable(self) -> bool:
         """Whether `autotune resume` can go on with it: a study of a file, not of a Python function."""
-        return bool(self.spec.get("system"))
+        return self.spec.has_system
 
     @property
     def settled(self) -> bool:
@@ -208,7 +209,7 @@ class StudyView:
             self.trials,
             self.objective,
             self.space,
-            engine=self.spec.get("engine"),
+            engine=self.spec.stated("engine"),
             missing=self.no_model,
         )
 
@@ -222,9 +223,9 @@ class StudyView:
         measured = {trial.key for trial in self.trials if trial.metrics}
         if len(measured) < LEAST_MODELLED:
             return None
-        for section in dict(self.spec.get("engine") or {}), {"use": "gp"}:
+        for config in self.spec.engine or EngineConfig(), EngineConfig():
             try:
-                engine = stored_engine(section)
+                engine = stored_engine(config.section)
             except AutotuneError:  # a plug-in that is not installed here: the default one speaks for it
                 continue
             found = None if engine is None else posterior(engine, self.space, self.objective, self.trials)

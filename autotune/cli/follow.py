@@ -114,6 +114,7 @@ def _look(study: str | None, store: Path) -> tuple[StudyRow, str, StudyView]:
     A study that was created and never run by a command is taken to be somebody's own.
     """
     from autotune.ledger.lock import study_holder
+    from autotune.spec.stored import StoredSpec
     from autotune.study.reading import read_view
     from autotune.study.study import find_study
 
@@ -124,7 +125,7 @@ def _look(study: str | None, store: Path) -> tuple[StudyRow, str, StudyView]:
             holder = study_holder(ledger.path, row.name)
             row = find_study(ledger, row.name)  # what it wrote before it let go
         # `Study.ask` and `tell` hold the study for each call only; one with a system is run from its file
-        if row.state == "CREATED" and not row.spec.get("system"):
+        if row.state == "CREATED" and not StoredSpec(row.spec).has_system:
             holder = holder or "a program that asks and tells itself; whether it still does is not known"
         view = read_view(ledger, row, live=bool(holder))
     return row, holder, replace(view, started_ns=_since_ns(holder) or view.started_ns)

@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -26,31 +27,31 @@ from autotune.core.environment import own_environment
 from autotune.core.http_client import HttpConnection
 from autotune.errors import AutotuneError, EnvironmentProblem, SpecError
 
+if TYPE_CHECKING:
+    from autotune.ledger import StudyRow
+    from autotune.spec.sections import Tracking
+
 DEFAULT_URI = "sqlite:///mlflow.db"
 
 _JOBS = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION"
 _LOOK_S, _ANSWER_S = 0.2, 2.0  # between two looks whether the server answers, and for each
 
 
-def tracking_of(spec: dict[str, object], study: str) -> tuple[str | None, str]:
+def tracking_of(row: StudyRow) -> tuple[str | None, str]:
     """Return the address of a study's tracking store, ``None`` where it has none, and its experiment."""
-    from autotune.spec.sections import stored_address
+    from autotune.spec.stored import StoredSpec
 
-    section = spec.get("tracking")
-    experiment = section.get("experiment") if isinstance(section, dict) else ""
-    address = stored_address(spec)
-    return (None if address is None else address or DEFAULT_URI), str(experiment or study)
+    stored = StoredSpec(row.spec)
+    address = stored.tracking_uri
+    return (None if address is None else address or DEFAULT_URI), stored.experiment or row.name
 
 
 def _no_store(study: str, hint: str) -> SpecError:
     return SpecError(f"study {study!r} has no MLflow store: its `tracking` says `mlflow: none`", hint=hint)
 
 
-def _copies(spec: dict[str, object], uri: str | None) -> bool:
-    """Return whether a stored study has its ledger copied to a store."""
-    from autotune.spec.sections import Tracking
-
-    tracking = Tracking.from_dict(spec.get("tracking") or {})
+def _copies(tracking: Tracking, uri: str | None) -> bool:
+    """Return whether a study has its ledger copied to a store: its own, or that of an address."""
     return (tracking if uri is None else replace(tracking, mlflow=uri)).copy_every_s is not None
 
 
@@ -84,14 +85,14 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
     missing: dict[str, list[str]] = {}
     hints: dict[str, None] = {}  # each once, in order
     for row in rows:
-        address, experiment = tracking_of(row.spec, row.name)
+        address, experiment = tracking_of(row)
         address = uri or address
         if address is None:
             if study is not None:
                 raise _no_store(row.name, "--mlflow ADDRESS names one")
             continue
         try:
-            read_stored_spec(file, row)
+            stored = read_stored_spec(file, row)
             missing[row.name] = complete_carried(file, row)
             written[row.name] = sync_study(
                 file,
@@ -99,7 +100,7 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
                 tracking_uri=address,
                 experiment=experiment,
                 files=made_files(file, row.name),
-                copy=_copies(row.spec, uri),
+                copy=_copies(stored.tracking, uri),
             )
         except AutotuneError as error:  # the next study may have another store
             problems[row.name] = error.message
@@ -160,7 +161,7 @@ def restore(study: str | None, uri: str, experiment: str | None, store: Path, as
         echo(f"  measured again: {', '.join(map(str, done.again))}")
     if done.masked:
         echo("  what looked like a secret is masked in the copy: see the study file before it goes on")
-    address, _ = tracking_of(done.study.spec, name)
+    address, _ = tracking_of(done.study)
     elsewhere = () if address == uri else ("--set", f"tracking.mlflow={uri}")
     echo(f"  `{next_command('resume', name, *elsewhere, store=store)}` goes on")
 
@@ -190,7 +191,7 @@ def ui(study: str | None, port: int, print_only: bool, opens: bool, store: Path,
             rows = ledger.studies()
             if study is not None or rows:
                 row = find_study(ledger, study) if study is not None else rows[-1]
-                address, experiment = tracking_of(row.spec, row.name)
+                address, experiment = tracking_of(row)
                 uid = row.uid if study is not None else ""
                 if address is None and study is not None:
                     raise _no_store(

@@ -14,7 +14,6 @@ from autotune.cli.options import json_option, ledger_option, next_command
 from autotune.cli.output import echo, echo_json, wait_for_end
 from autotune.cli.reading import open_ledger
 from autotune.cli.remote import reachable
-from autotune.core.deadlines import Deadlines
 from autotune.errors import EnvironmentProblem, StudyError, did_you_mean
 
 if TYPE_CHECKING:
@@ -140,7 +139,9 @@ def end_run(file: Path, row: StudyRow, *, say: Callable[[str], None]) -> bool:
 
 def _grace_s(row: StudyRow) -> float:
     """Return how long the servers of a study may take to end, in seconds."""
-    return Deadlines.from_dict(row.spec.get("deadlines") or {}).stop_s
+    from autotune.spec.stored import StoredSpec
+
+    return StoredSpec(row.spec).deadlines.stop_s
 
 
 def _catches(pid: int, number: signal.Signals) -> bool:

@@ -138,15 +138,15 @@ def resume(
 
     What --trust-space allowed when the study began is said again, and not asked.
     """
-    from autotune.study.stored_spec import read_stored_spec, stored_space
+    from autotune.study.stored_spec import read_stored_spec
     from autotune.study.study import find_study
     from autotune.study.study_file import read_stored_study
 
     with open_ledger(store) as ledger:
         row = find_study(ledger, study)
-    read_stored_spec(ledger.path, row)
-    stored = {**row.spec, "space": stored_space(row), "name": row.name}
-    spec = read_stored_study(stored, (*overrides, *budget_overrides(trials, parallel, confirm)))
+    stored = read_stored_spec(ledger.path, row)
+    data = stored.with_parts({"space": stored.space_section, "name": row.name})
+    spec = read_stored_study(data, (*overrides, *budget_overrides(trials, parallel, confirm)))
     return _execute(
         spec, store, local, not no_mlflow, quiet, as_json, named=named, notify=notify, overrides=overrides
     )

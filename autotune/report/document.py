@@ -128,9 +128,10 @@ def _main_values(view: StudyView, config: Config) -> str:
 def _circumstances(view: StudyView) -> str:
     """Return with what, where and under which load a study was measured; empty where that is not known."""
     known = dict(conditions(view))
-    system = dict(view.spec.get("system") or {})
-    named = next((str(system[key]) for key in ("model", "call", "command") if system.get(key)), "")
-    words = [f"with {system['use']}{f' ({named})' if named else ''}"] if system else []
+    system = view.spec.system
+    words = []
+    if system is not None:
+        words = [f"with {system.use or 'a system'}{f' ({system.tuned})' if system.tuned else ''}"]
     words += [f"on {known[name]}" for name in ("GPUs", "processor") if name in known][:1]
     found = [f"measured {' '.join(words)}"] if words else []
     found += [f"workload: {known['workload']}"] if "workload" in known else []
@@ -213,20 +214,19 @@ def unjudged_limits(view: StudyView) -> list[str]:
 def conditions(view: StudyView) -> list[tuple[str, str]]:
     """Return the workload, the system, versions, hardware and how the study was run, by name."""
     spec, found = view.spec, []
-    system = dict(spec.get("system") or {})
-    if system:
-        rest = ", ".join(f"{k} {_plain(v)}" for k, v in system.items() if k != "use")
-        found.append(("system", f"{system.get('use', 'a system')}{f' ({rest})' if rest else ''}"))
+    system = spec.system
+    if system is not None:
+        rest = ", ".join(f"{k} {_plain(v)}" for k, v in system.options.items())
+        found.append(("system", f"{system.use or 'a system'}{f' ({rest})' if rest else ''}"))
     else:
         found.append(("system", "a function of the caller's"))
-    asked = dict(spec.get("workload") or {})
-    load = {k: asked[k] for k in _USUAL_LOAD if k in asked}
+    load = {k: spec.stated_load[k] for k in _USUAL_LOAD if k in spec.stated_load}
     if load:
         found.append(("workload", ", ".join(f"{k} {_plain(v)}" for k, v in load.items())))
     found += circumstances(view.trials).items()
-    search = dict(spec.get("engine") or {})
-    if search:
-        found.append(("engine", ", ".join(f"{k} {_plain(v)}" for k, v in search.items())))
+    if spec.engine is not None:
+        engine = sorted(spec.engine.to_dict().items())
+        found.append(("engine", ", ".join(f"{k} {_plain(v)}" for k, v in engine)))
     found.append(("autotune", VERSION))
     nodes = dict.fromkeys(t.node for t in view.trials if t.node)
     found += [("nodes", ", ".join(nodes))] if nodes else []

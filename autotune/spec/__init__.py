@@ -1,4 +1,4 @@
 """From text to values: study files, catalogue files, their errors with positions.
 
-Owns YAML and the place of everything in it. May import ``core``.
+Owns YAML and the place of everything in it, and the reading of what a ledger keeps. May import ``core``.
 """

@@ -8,10 +8,10 @@ from pathlib import Path
 from autotune.analysis.side_by_side import Comparison, compare
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.json_object import JsonObject
-from autotune.core.objective import Objective
 from autotune.core.study_labels import study_labels
 from autotune.errors import LedgerError, StudyError
 from autotune.ledger import Ledger, StudyRow, made_ledger
+from autotune.spec.stored import StoredSpec
 from autotune.study.reading import read_view
 from autotune.study.study import find_study
 
@@ -37,7 +37,7 @@ def compare_studies(references: Sequence[str], store: Path) -> Comparison:
             rows.append(find_study(ledger, name))
             views.append(read_view(ledger, rows[-1]))
             places.append((path, rows[-1].name))
-    wanted = [Objective.from_dict(row.spec["objective"]) for row in rows]
+    wanted = [StoredSpec(row.spec).objective for row in rows]
     settings = [differing_settings(rows[0].spec, row.spec) for row in rows]
     return compare(study_labels(places), references, views, wanted, settings)
 

@@ -28,6 +28,7 @@ from autotune.errors import EnvironmentProblem, LedgerError, SpecError, StopStud
 from autotune.executor.base import AttemptResult, Executor, FairlyShared, Job, Shared
 from autotune.report.text import show_seconds
 from autotune.report.view import View
+from autotune.spec.stored import StoredSpec
 from autotune.study import scheduler
 from autotune.study.mistakes import Mistake, acquit, judge
 from autotune.study.reading import options_of
@@ -173,7 +174,7 @@ class Driver:
         self.stopping = Stopping(self.study, self.stop_when, self.settings.trials)
         self.started_ns = time.time_ns()
         row = self.study.ledger.study(self.study.name)
-        self._spec = {} if row is None else row.spec
+        self._spec = StoredSpec() if row is None else StoredSpec(row.spec)
         self._identity = ("", "") if row is None else (row.uid, row.label)
         self._shared: tuple[float, object] = (0.0, None)  # when its share was noted, and what that was
         notes = self.study.ledger.study_notes(self.study.name)

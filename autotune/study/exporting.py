@@ -12,6 +12,7 @@ from typing import Any
 from autotune.analysis.facts import hardware_of, versions_of
 from autotune.analysis.study_view import StudyView
 from autotune.core import ranking
+from autotune.core.deadlines import Deadlines
 from autotune.core.decision import Candidate
 from autotune.core.dependencies import need
 from autotune.core.environment import inherited
@@ -29,6 +30,7 @@ from autotune.export.registry import ALL_TRIALS, export_text, find_exporter
 from autotune.ledger import Ledger, StudyRow
 from autotune.measure.workload import Workload
 from autotune.report.text import show_config, wrap
+from autotune.spec.stored import StoredSpec
 from autotune.study.reading import read_view
 from autotune.systems.base import System
 from autotune.systems.deployment import Deployment, deployment
@@ -246,15 +248,15 @@ def exported(row: StudyRow, chosen: Chosen, image: str = "") -> Export:
         chosen: Configuration of it.
         image: Container image in place of the official one.
     """
-    section = row.spec.get("system") or None
-    system, unknown = None, ""
+    stored = StoredSpec(row.spec)
+    named, system, unknown = stored.system, None, ""
     try:
-        system = None if section is None else build_system(section)
+        system = None if named is None else build_system(named.section)
     except AutotuneError as error:  # not installed here: what was measured is told without it
         unknown = error.message
     facts = _facts(chosen.contender)
     found = None if system is None else deployed(system, chosen.contender, chosen.view)
-    needs = _needs(row, system, chosen.contender)
+    needs = _needs(stored, system, chosen.contender)
     gpus = (
         round(needs.get("gpus", 0.0)) if facts is None or dict(facts.get("hardware") or {}).get("gpus") else 0
     )
@@ -268,12 +270,11 @@ def exported(row: StudyRow, chosen: Chosen, image: str = "") -> Export:
             measured = f"the measured version, {version}" if version else "the version that was measured"
             note = f"check the tag of the image: it is not known to be of {measured}"
     ranks = config.get("tensor_parallel", config.get("tensor_parallel_size", 1))
-    deadlines = row.spec.get("deadlines") or {}
     said = header(row, chosen, found)
     said += [f"its command is not known here: {unknown}"] if unknown else []
     return Export(
         study=row.name,
-        use=str((section or {}).get("use", "")),
+        use="" if named is None else named.use,
         config={name: value for name, value in config.items() if name not in chosen.view.space.derived},
         header=tuple(line for text in said for line in wrap(text, _WIDTH)),
         unknown=unknown,
@@ -284,7 +285,7 @@ def exported(row: StudyRow, chosen: Chosen, image: str = "") -> Export:
         gpus=gpus,
         cpus=needs.get("cpus", 1.0),
         ranks=max(gpus, int(str(ranks)) if str(ranks).isdigit() else 1),
-        startup_s=_seconds(deadlines),
+        startup_s=_startup_s(stored),
     )
 
 
@@ -323,7 +324,8 @@ def header(row: StudyRow, chosen: Chosen, found: Deployment | None) -> list[str]
     if view.settled and view.best is not None and one.trial.key == view.best.trial.key:
         lines.append(f"verdict: {view.verdict.text}")
     system = dict((_facts(one) or {}).get("system") or {})
-    use = str((row.spec.get("system") or {}).get("use") or "the caller's own program")
+    stored = StoredSpec(row.spec)
+    use = (stored.system and stored.system.use) or "the caller's own program"
     versions = versions_of(system)
     known = [f"{use} {versions.pop(use)}" if use in versions else use]
     known += [f"{name} {text}" for name, text in versions.items()]
@@ -333,8 +335,8 @@ def header(row: StudyRow, chosen: Chosen, found: Deployment | None) -> list[str]
     hardware = hardware_of((_facts(one) or {}).get("hardware") or {})
     parts = [_PARTS.get(name, "{}").format(text) for name, text in hardware.items()]
     lines.append(f"measured on {', '.join(parts) or 'a machine that is not known'}")
-    if row.spec.get("workload"):
-        lines.append(f"workload: {', '.join(f'{k} {_short(v)}' for k, v in _workload(row).items())}")
+    if stored.stated_load:
+        lines.append(f"workload: {', '.join(f'{k} {_short(v)}' for k, v in _load(stored).items())}")
     if found is not None and found.request:
         lines.append(f"every request carries: {json.dumps(found.request)}")
     if found is not None:
@@ -406,31 +408,27 @@ def _facts(contender: Contender) -> JsonObject | None:
     return None if found is None or not found.facts else found.facts
 
 
-def _needs(row: StudyRow, system: System | None, contender: Contender) -> dict[str, float]:
+def _needs(stored: StoredSpec, system: System | None, contender: Contender) -> dict[str, float]:
     """Return what a configuration occupies, as the study's file or else its system says."""
     if system is None:
         return {}
-    from autotune.spec.sections import Resources
-
     found = dict(system.resources(contender.config))
     with suppress(SpecError):  # of another version
-        found |= Resources.from_dict(row.spec.get("resources") or {}).needed(contender.config)
+        found |= stored.resources.needed(contender.config)
     return found
 
 
-def _seconds(deadlines: Mapping[str, object]) -> float:
-    from autotune.core.deadlines import Deadlines
-
+def _startup_s(stored: StoredSpec) -> float:
     try:
-        return Deadlines.from_dict(dict(deadlines)).startup_s
-    except SpecError:
-        return Deadlines().startup_s
+        return stored.deadlines.startup_s
+    except SpecError:  # of another version
+        return Deadlines.startup_s
 
 
-def _workload(row: StudyRow) -> dict[str, object]:
+def _load(stored: StoredSpec) -> dict[str, object]:
     """Return the load and what of its section is not as usual."""
     usual = Workload().to_dict()
-    said = dict(row.spec["workload"])
+    said = stored.stated_load
     named = ("arrival", "rate", "concurrency", "prompt_tokens", "output_tokens")
     return {key: value for key, value in said.items() if key in named or value != usual.get(key)}
 

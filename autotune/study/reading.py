@@ -18,15 +18,16 @@ from autotune.core.dependencies import what_is_missing
 from autotune.core.input_file import read_raw
 from autotune.core.objective import Objective
 from autotune.core.trial import Trial, TrialState
-from autotune.engine.base import assess, model_quality, predictions
+from autotune.engine.base import Engine, assess, model_quality, predictions
 from autotune.engine.registry import stored_engine
 from autotune.errors import AutotuneError
 from autotune.ledger import Ledger, StudyRow
 from autotune.ledger.copies import copy_state
 from autotune.ledger.lock import study_is_held
-from autotune.spec.sections import stored_address
+from autotune.spec.sections import EngineConfig
+from autotune.spec.stored import StoredSpec
 from autotune.spec.yaml_text import MAX_BYTES
-from autotune.study.stored_spec import StoredSpec, read_stored_spec
+from autotune.study.stored_spec import read_stored_spec
 
 STARTED_WITH = "started_with"
 """Note of a study: the options of the command that ran it last, beside those that its file keeps."""
@@ -110,9 +111,9 @@ def read_view(ledger: Ledger, row: StudyRow, *, live: bool = False) -> StudyView
         running=tuple(running),
         ledger=str(ledger.path or ""),
         options=tuple(options_of(row)),
-        tracking=stored_address(row.spec) or "",
+        tracking=stored.tracking_uri or "",
         stopped=str((row.notes.get("stopped") or {}).get("reason", "")),
-        spec=row.spec,
+        spec=stored,
         model_note=row.notes.get(MODEL_FACTS) or {},
         no_model=no_model,
         copies=copy_state(ledger, row.name),
@@ -129,7 +130,7 @@ def model_account(
     """
 
     def computed() -> dict[str, object] | None:
-        engine = stored_engine(row.spec["engine"])
+        engine = _engine_of(view.spec)
         if engine is None:
             return None
         left = assess(engine, view.space, view.objective, view.trials, row.seed)
@@ -147,6 +148,10 @@ def model_account(
     )
 
 
+def _engine_of(stored: StoredSpec) -> Engine | None:
+    return stored_engine((stored.engine or EngineConfig()).section)
+
+
 def _predictions(
     row: StudyRow, trials: Sequence[Trial], stored: StoredSpec, anchored: Objective
 ) -> Predictions | None:
@@ -157,7 +162,7 @@ def _predictions(
         return restored(row.notes.get(PREDICTIONS) or {}, trials, stored.objective)
     except LookupError:  # of an earlier version, or killed: the model is fitted again
         try:
-            engine = stored_engine(row.spec["engine"])
+            engine = _engine_of(stored)
         except AutotuneError:  # a plug-in that is not installed here: what was measured is told without it
             return None
         return None if engine is None else predictions(engine, stored.space, anchored, trials)

@@ -17,7 +17,7 @@ from autotune.core.commands import stored_command
 from autotune.core.redact import redact
 from autotune.errors import AutotuneError, LedgerError, words_of
 from autotune.ledger import Ledger, StudyRow
-from autotune.spec.sections import stored_address
+from autotune.spec.stored import StoredSpec
 from autotune.study.reading import model_account, read_view
 from autotune.study.result import deployment_of
 from autotune.study.study import Study, find_study
@@ -77,11 +77,11 @@ def report_view(ledger: Ledger, row: StudyRow, seconds: float = _ASK_S) -> Study
 
 def _run_urls(ledger: Ledger, row: StudyRow, seconds: float) -> dict[int, str]:
     """Return the addresses of the runs of an MLflow server; a local store has none until it is served."""
-    section = row.spec.get("tracking") or {}
-    uri = stored_address(row.spec) or ""
+    stored = StoredSpec(row.spec)
+    uri = stored.tracking_uri or ""
     if not is_server(uri) or not ledger.mirror_state(row.name, mirror_name(uri)):
         return {}
-    return run_addresses(uri, str(section.get("experiment") or row.name), row.uid, timeout=seconds)
+    return run_addresses(uri, stored.experiment or row.name, row.uid, timeout=seconds)
 
 
 def write_at_end(study: Study, mirror: Mirror | None = None, seconds: float | None = None) -> Path | None:

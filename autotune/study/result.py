@@ -173,6 +173,7 @@ def read_result(ledger: Ledger, row: StudyRow) -> StudyResult:
 
 def deployment_of(view: StudyView) -> Deployment | None:
     """Return what deploys the best configuration; ``None`` for a study without a system."""
-    if not view.resumable or view.best is None:
+    system = view.spec.system
+    if system is None or view.best is None:
         return None
-    return deployed(build_system(view.spec["system"]), view.best, view)
+    return deployed(build_system(system.section), view.best, view)

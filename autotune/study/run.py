@@ -29,6 +29,7 @@ from autotune.executor.base import Executor
 from autotune.ledger import made_ledger, study_lock
 from autotune.ledger.rows import OWNER
 from autotune.report.view import Kind, View
+from autotune.spec.stored import StoredSpec
 from autotune.study.carried import keep_deployment
 from autotune.study.driver import Driver
 from autotune.study.hooks import Told, start_hooks
@@ -298,12 +299,11 @@ def as_measured(spec: StudyFile, path: Path, name: str) -> StudyFile:
         row = None if ledger is None else ledger.study(name)
     if row is None:
         return spec
-    read_stored_spec(path, row)
-    stored = dict(row.spec.get("system") or {})
-    system = spec.system
-    if system is not None and stored != system.section and reads_as(stored, system.section):
-        system = SystemConfig.from_dict(stored)
-    return replace(spec, space=as_stored(spec.space, row.spec["space"]), system=system)
+    stored = read_stored_spec(path, row)
+    system, then = spec.system, {} if stored.system is None else stored.system.section
+    if system is not None and then != system.section and reads_as(then, system.section):
+        system = SystemConfig.from_dict(then)
+    return replace(spec, space=as_stored(spec.space, stored.space_section), system=system)
 
 
 def open_study(spec: StudyFile, store: Path, name: str, widen: bool) -> tuple[Study, bool]:
@@ -337,7 +337,7 @@ def open_study(spec: StudyFile, store: Path, name: str, widen: bool) -> tuple[St
         study.close()
         raise StudyError(
             f"study {name!r} was measured with another {differing}: "
-            f"{row.spec.get(differing)} -> {now.get(differing)}",
+            f"{StoredSpec(row.spec).stated(differing)} -> {now.get(differing)}",
             hint="use another name, or --new to start another study beside it",
         )
     if row.spec != now:  # another budget, objective or engine over the same measurements

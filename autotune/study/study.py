@@ -37,6 +37,8 @@ from autotune.engine.question import Question
 from autotune.engine.registry import ENGINES, engine_or_missing, read_engine, suggestions
 from autotune.errors import AutotuneError, LedgerError, SpecError, StudyError, UnitError, did_you_mean
 from autotune.ledger import Ledger, StudyRow
+from autotune.spec.sections import EngineConfig
+from autotune.spec.stored import StoredSpec
 from autotune.study.history import History
 from autotune.study.stored_spec import ORDER, read_stored_spec
 from autotune.tracking.items import VERIFIES
@@ -185,11 +187,12 @@ class Study:
         with Ledger.open(file, read_only=True) as ledger:
             row = find_study(ledger, name)
         stored = read_stored_spec(file, row)
+        config = stored.engine or EngineConfig(seed=row.seed)
         return cls(
             stored.space,
             stored.objective,
-            engine=engine_or_missing(stored.engine) if engine is None else engine,
-            seed=stored.seed,
+            engine=engine_or_missing(config.section) if engine is None else engine,
+            seed=config.seed,
             name=row.name,
             path=file,
             budget=stored.trials,
@@ -198,11 +201,11 @@ class Study:
     def _check_same(self, row: StudyRow, widen: bool) -> None:
         if row.fingerprint == self.space.fingerprint:
             return
-        self.space = as_stored(self.space, row.spec["space"])
+        stored = StoredSpec(row.spec)
+        self.space = as_stored(self.space, stored.space_section)
         if row.fingerprint == self.space.fingerprint:
             return
-        old = Space.from_dict(row.spec["space"])
-        changes = differences(old, self.space)
+        changes = differences(stored.space, self.space)
         if not widen:
             raise StudyError(
                 f"study {self.name!r} was started over another search space:\n"
@@ -221,7 +224,7 @@ class Study:
                 ) from None
             if config != trial.config:
                 adopted[trial.number] = replace(trial.suggestion, config=config)
-        spec = {**row.spec, "space": self.space.to_dict()}
+        spec = stored.with_parts({"space": self.space.to_dict()})
         with self.ledger.lock_study(self.name):
             self.ledger.widen_study(self.name, spec, self.space.fingerprint, adopted, changes)
 
@@ -229,7 +232,8 @@ class Study:
         """Store the objective where the ledger has another; refuse one that the measurements cannot tell."""
         row = self.ledger.study(self.name)
         assert row is not None  # noqa: S101 - as called
-        old = Objective.from_dict(row.spec["objective"])
+        stored = StoredSpec(row.spec)
+        old = stored.objective
         if old.fingerprint == self.objective.fingerprint:
             return
         measured = [t for t in self.ledger.trials(self.name) if t.state is TrialState.COMPLETED]
@@ -247,8 +251,7 @@ class Study:
             # first: killed in between, the objective is still the old one and all of this happens again
             assumed = {**(row.notes.get(ASSUMED) or {}), **old.units}
             self.ledger.set_study_note(self.name, ASSUMED, assumed)
-            spec = {**row.spec, "objective": self.objective.to_dict()}
-            self.ledger.set_study_spec(self.name, spec)
+            self.ledger.set_study_spec(self.name, stored.with_parts({"objective": self.objective.to_dict()}))
         again = f"scored anew: {counted(len(measured), 'measured trial')}"
         self.rescored = f"objective: {old} -> {self.objective}; {again}"
 
@@ -640,7 +643,7 @@ class Study:
     def _planned_launches(self) -> int:
         """Return the number of launches that confirm a configuration, as the study's budget has it."""
         row = self.ledger.study(self.name)
-        return int(((row.spec if row else {}).get("budget") or {}).get("confirm", 0))
+        return 0 if row is None else StoredSpec(row.spec).confirm
 
     @property
     def pareto_front(self) -> list[Trial]:

@@ -22,6 +22,7 @@ from autotune.executor.function import (
     FunctionExecutor,
 )
 from autotune.ledger import study_lock
+from autotune.spec.stored import StoredSpec
 from autotune.study.driver import Callback
 from autotune.study.hooks import read_argument
 from autotune.study.study import Study, find_study
@@ -72,8 +73,8 @@ async def tune_async(
                 stack.enter_context(study_lock(study.path, study.name))
             stack.enter_context(study.driven())
             if search.spec is not None:
-                spec = find_study(study.ledger, study.name).spec
-                study.ledger.set_study_spec(study.name, {**spec, **search.spec})
+                stored = StoredSpec(find_study(study.ledger, study.name).spec)
+                study.ledger.set_study_spec(study.name, stored.with_parts(search.spec))
             search.run(study, trials, stop_when, executor, stop)
 
     threads = ThreadPoolExecutor(1)

@@ -21,13 +21,13 @@ from autotune.core.commands import stored_command
 from autotune.core.drift import with_drift
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.input_file import resolved
-from autotune.core.objective import Objective
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.core.units import counted
 from autotune.errors import AutotuneError, EnvironmentProblem
 from autotune.ledger import Ledger, StudyRow
 from autotune.report.verification import verification_json, verification_lines
 from autotune.report.view import Kind, View
+from autotune.spec.stored import StoredSpec
 from autotune.study.jobs import system_of
 from autotune.study.mirroring import MIRROR_FLUSH_S
 from autotune.study.readiness import refuse_unplaceable
@@ -102,7 +102,7 @@ def verify(
             made.suggest(Suggestion(config, Reason.REPEAT, "verification"))
     done = run_study(spec, store=store, view=view, local=local, tracking=False, stop=stop, prepared=True)
     judged, own = study, {str(limit) for limit in study.objective.limits}
-    if spec.objective.fingerprint != Objective.from_dict(row.spec["objective"]).fingerprint:
+    if spec.objective.fingerprint != StoredSpec(row.spec).objective.fingerprint:
         judged = under_objective(study, spec.objective)
     asked = frozenset(str(limit) for limit in judged.objective.limits) - own
     found = compared(judged, row, plan, done.view, tolerance, begun.differing, done.state, asked)

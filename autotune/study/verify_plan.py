@@ -11,6 +11,7 @@ from autotune.core.objective import Objective
 from autotune.core.trial import Config, config_key
 from autotune.errors import NothingFeasible, SpecError, StudyError, did_you_mean
 from autotune.ledger import Ledger, StudyRow
+from autotune.spec.stored import StoredSpec
 from autotune.study.jobs import system_of
 from autotune.study.reading import edited_file
 from autotune.study.study_file import StudyFile
@@ -98,7 +99,7 @@ def begin_verification(
         resumed=False,
     )
     system_of(begun.spec)
-    _check_measured(study, begun.spec.objective, Objective.from_dict(row.spec["objective"]))
+    _check_measured(study, begun.spec.objective, StoredSpec(row.spec).objective)
     earlier = [] if new else [other for other in reversed(ledger.studies())
                               if (other.notes.get(VERIFIES) or {}).get("study") == row.name]  # fmt: skip
     left = ""
@@ -106,7 +107,7 @@ def begin_verification(
         plan = VerificationPlan.from_dict(other.notes[VERIFIES])
         if plan.trial != best.number:  # nobody asks what became of it
             continue
-        otherwise = launched_otherwise({**other.spec, "name": other.name}, begun.spec)
+        otherwise = launched_otherwise(StoredSpec(other.spec).with_parts({"name": other.name}), begun.spec)
         if otherwise and other.state != "COMPLETED":
             left = left or _left(ledger, other, otherwise, begun.spec.name)
         elif not otherwise and other.state == "COMPLETED":

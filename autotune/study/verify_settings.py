@@ -12,6 +12,7 @@ from autotune.executor.brought import same_place
 from autotune.ledger import StudyRow
 from autotune.spec.overrides import apply_overrides
 from autotune.spec.sections import EngineConfig
+from autotune.spec.stored import StoredSpec
 from autotune.spec.yaml_text import Document
 from autotune.study.comparing import differing_settings
 from autotune.study.study_file import MEASURED_WITH, StudyFile, read_stored_study
@@ -50,9 +51,10 @@ def verification_file(row: StudyRow, name: str, launches: int, overrides: Sequen
     """
     for override in overrides:
         _check_key(override)
-    spec = read_stored_study({**deepcopy(row.spec), "name": row.name}, overrides)
+    stored = StoredSpec(deepcopy(row.spec)).with_parts({"name": row.name})
+    spec = read_stored_study(deepcopy(stored), overrides)
     if overrides:
-        _check_values(spec, read_stored_study({**deepcopy(row.spec), "name": row.name}), row.name)
+        _check_values(spec, read_stored_study(stored), row.name)
     budget = replace(spec.budget, trials=launches, time_s=None, confirm=0, watch=0, stop_when="budget")
     tracking = replace(spec.tracking, experiment=spec.tracking.experiment or row.name)
     engine = EngineConfig("random", row.seed)

@@ -1,5 +1,5 @@
 """Mirrors of the ledger: MLflow.
 
-Owns what a mirror shows and catches up with; loses nothing, since the ledger has it. May import ``ledger``
-and ``core``.
+Owns what a mirror shows and catches up with; loses nothing, since the ledger has it. May import ``spec``,
+``ledger`` and ``core``.
 """

@@ -18,11 +18,11 @@ from autotune.core.objective import Objective
 from autotune.core.ranking import Contender, judged
 from autotune.core.redact import escaped, redact, redacted, visible
 from autotune.core.scalar import typed_scalar
-from autotune.core.space import Space
 from autotune.core.surprise import largest, show_surprise, surprises
 from autotune.core.trial import Reason, Trial, TrialState, Value, config_key
 from autotune.core.units import counted
 from autotune.ledger import StudyRow
+from autotune.spec.stored import StoredSpec
 from autotune.tracking.names import allowed_name, allowed_names
 
 _LONGEST_TAG = _LONGEST_PARAM = 5000  # MLflow cuts or refuses longer ones
@@ -112,11 +112,10 @@ def trial_item(trial: Trial, row: StudyRow, objective: Objective) -> Item:
     infinite = {name: value for name, value in shown.items() if not math.isfinite(value)}
     started = measurement.started_ns if measurement is not None else 0
     ended = measurement.ended_ns if measurement is not None and trial.state.finished else None
-    params = allowed_names([*trial.config, *row.spec["space"]["parameters"]])
+    parameters = StoredSpec(row.spec).parameters
+    params = allowed_names([*trial.config, *parameters])
     values = {params[name]: _param(value) for name, value in trial.config.items()}
-    inactive = {
-        params[name]: INACTIVE for name in row.spec["space"]["parameters"] if name not in trial.config
-    }
+    inactive = {params[name]: INACTIVE for name in parameters if name not in trial.config}
     tags = _trial_tags(trial, row, objective)
     tags |= {f"autotune.infinite.{allowed_name(name)}": str(value) for name, value in infinite.items()}
     counts = {
@@ -176,7 +175,7 @@ def launch_of(trial: Trial, row: StudyRow) -> str:
     """Return what a verification launches with a trial, ``winner`` or ``default``; empty in other studies."""
     if not row.notes.get(VERIFIES):
         return ""
-    default = Space.from_dict(row.spec["space"]).default_config
+    default = StoredSpec(row.spec).space.default_config
     return "default" if trial.key == config_key(default) else "winner"
 
 
@@ -363,7 +362,7 @@ def study_item(
         name=row.name,
         params={
             "objective": str(objective.stated)[:_LONGEST_TAG],
-            "parameters": ", ".join(row.spec["space"]["parameters"])[:_LONGEST_TAG],
+            "parameters": ", ".join(StoredSpec(row.spec).parameters)[:_LONGEST_TAG],
             "seed": str(row.seed),
         },
         tags={key: value[:_LONGEST_TAG] for key, value in tags.items()},

@@ -12,13 +12,13 @@ from autotune.core.decision import PREDICTIONS, Decision, restored
 from autotune.core.failures import failure_lines
 from autotune.core.objective import Objective
 from autotune.core.redact import redact, visible
-from autotune.core.space import Space
 from autotune.core.trial import Reason, Trial, config_key
 from autotune.core.verdict import verdict
 from autotune.core.version import VERSION
 from autotune.errors import AutotuneError, StudyError
 from autotune.ledger import Ledger, StudyRow
 from autotune.ledger.lock import study_is_held
+from autotune.spec.stored import StoredSpec
 from autotune.tracking.items import VERIFIES, Item, study_item, trial_item, verification_item
 from autotune.tracking.names import allowed_name
 from autotune.tracking.turn import turn_file
@@ -84,10 +84,10 @@ def study_row(ledger: Ledger, study: str) -> StudyRow:
 
 def read_objective(row: StudyRow, trials: Sequence[Trial]) -> Objective:
     """Return a study's objective, limits relative to the default bound by its measurement."""
-    objective = Objective.from_dict(row.spec["objective"])
-    if not any(limit.relative for limit in objective.limits):
-        return objective  # reading the space costs more than all the rest
-    return ranking.anchored(trials, objective, Space.from_dict(row.spec["space"]))
+    stored = StoredSpec(row.spec)
+    if not any(limit.relative for limit in stored.objective.limits):
+        return stored.objective  # reading the space costs more than all the rest
+    return ranking.anchored(trials, stored.objective, stored.space)
 
 
 def items_of(
@@ -143,16 +143,15 @@ def find(row: StudyRow, trials: Sequence[Trial], objective: Objective) -> Findin
     several = len(objective.goals) > 1
     undominated = ranking.pareto_front(trials, objective) if several else []
     numbers = frozenset(trial.number for trial in undominated)
-    wanted = Objective.from_dict(row.spec["objective"])
+    stored = StoredSpec(row.spec)
     try:
-        known = restored(row.notes.get(PREDICTIONS) or {}, trials, wanted)
+        known = restored(row.notes.get(PREDICTIONS) or {}, trials, stored.objective)
     except LookupError:
         best = None if objective.awaited else ranking.best(trials, objective)
         front = numbers if several or best is None else frozenset({best.trial.number})
         return Finding(best, front=front, recommended=not objective.awaited)
-    default = config_key(Space.from_dict(row.spec["space"]).default_config)
-    confirm = int((row.spec.get("budget") or {}).get("confirm", 0))
-    decision = Decision(trials, objective, default, confirm=confirm, predictions=known)
+    default = config_key(stored.space.default_config)
+    decision = Decision(trials, objective, default, confirm=stored.confirm, predictions=known)
     found = decision.recommended
     best = None if found is None else found.contender
     said = verdict(decision)
@@ -179,15 +178,14 @@ def abandoned(ledger: Ledger, study: str, tracking_uri: str) -> list[tuple[Study
     mirror = mirror_name(tracking_uri)
     found = []
     for row in ledger.studies():
-        tracking = row.spec.get("tracking")
-        tracking = tracking if isinstance(tracking, dict) else {}  # a stranger's, which reading it refuses
+        stored = StoredSpec(row.spec)
         left = row.state == "RUNNING" or bool(row.notes.get(VERIFIES))
-        if row.name == study or not left or tracking.get("mlflow") != tracking_uri:
+        if row.name == study or not left or stored.tracking_uri != tracking_uri:
             continue
         killed = ledger.path is not None and not study_is_held(ledger.path, row.name)
         begun = ledger.path is not None and turn_file(ledger.path, row.name, mirror).exists()
         if killed and begun and outdated(ledger, row.name, mirror):
-            found.append((row, str(tracking.get("experiment") or row.name)))
+            found.append((row, stored.experiment or row.name))
     return found
 
 

@@ -22,6 +22,7 @@ from autotune.core.objective import Objective
 from autotune.core.trial import Trial
 from autotune.core.units import show_unit
 from autotune.ledger import StudyRow
+from autotune.spec.stored import StoredSpec
 from autotune.tracking.items import INACTIVE, MEASUREMENT, NOTE, plain_note, shown_metrics
 from autotune.tracking.names import allowed_name
 
@@ -103,7 +104,7 @@ def _packed(state: JsonObject) -> str:
 def _view(
     row: StudyRow, trials: Sequence[Trial], objective: Objective, metrics: Sequence[str]
 ) -> dict[str, Any]:
-    parameters = [allowed_name(name) for name in row.spec["space"]["parameters"]]
+    parameters = [allowed_name(name) for name in StoredSpec(row.spec).parameters]
     goal = objective.goals[0]
     named = [allowed_name(name) for name in objective.stated.metrics]
     others = [allowed_name(name) for name in metrics if allowed_name(name) not in named]
@@ -201,7 +202,7 @@ def _varying(row: StudyRow, trials: Sequence[Trial]) -> set[str]:
     A number that is not always active is none: an axis of numbers leaves out the runs without one.
     """
     found = set()
-    for name in row.spec["space"]["parameters"]:
+    for name in StoredSpec(row.spec).parameters:
         values = [trial.config.get(name, INACTIVE) for trial in trials]
         numeric = any(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
         if len({str(value) for value in values}) > 1 and not (numeric and INACTIVE in values):

@@ -12,6 +12,7 @@ from autotune.analysis.progress import busy_seconds, progress
 from autotune.analysis.trade_off import load_planes, pareto_planes
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Objective
+from autotune.spec.stored import StoredSpec
 
 SECOND = 1_000_000_000
 
@@ -164,7 +165,7 @@ def test_cost_by_purpose_in_time_gpus_and_money(view):
     assert plain.seconds == {"search": 52.0, "confirmation": 26.0, "failed": 14.0}
     assert plain.trials == {"search": 4, "confirmation": 2, "failed": 2}
     assert (plain.gpu_seconds, plain.money) == ({}, {})
-    spec = {"resources": {"gpus": "tensor_parallel", "price": "2 * tensor_parallel"}}
+    spec = StoredSpec({"resources": {"gpus": "tensor_parallel", "price": "2 * tensor_parallel"}})
     found = cost(replace(view, spec=spec))
     assert found.gpu_seconds["search"] == 13.0 * (1 + 1 + 2 + 1)
     assert found.money["search"] == pytest.approx(2 * 65.0 / 3600)

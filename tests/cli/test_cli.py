@@ -16,6 +16,7 @@ from autotune.cli import main
 from autotune.cli.options import passed_variables
 from autotune.cli.reading import open_ledger
 from autotune.cli.study import closing_text
+from autotune.spec.stored import StoredSpec
 from autotune.study.reading import read_view
 from autotune.study.run import RunSummary
 from autotune.study.study import Study
@@ -233,7 +234,7 @@ def test_printed_commands_keep_what_the_study_was_started_with(capsys, store, tm
     function = closing_text(RunSummary(view, "interrupted"), Path(folder))
     assert f"in Python, `path={view.ledger!r}` goes on with 'demo'" in function
     assert "autotune resume" not in function
-    view = replace(view, spec={**view.spec, "system": {"name": "script"}})
+    view = replace(view, spec=StoredSpec(view.spec.with_parts({"system": {"name": "script"}})))
     done = RunSummary(view, "interrupted", mirror_pending=3)
     text = closing_text(done, Path(folder), ["--local", "--no-mlflow", *passed_variables()])
     printed = [shlex.split(command) for command in re.findall(r"`(autotune .*?)`", text)]

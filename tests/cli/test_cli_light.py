@@ -162,7 +162,7 @@ def test_facts_hold_for_the_trials_that_they_are_of(folder):
     with Study.open(folder / "autotune-runs" / "ledger.sqlite", name="light") as study:
         view = study.view
         note = study.ledger.study_notes("light")[MODEL_FACTS]
-    engine = view.spec["engine"]
+    engine = view.spec.stated("engine")
     wider = Space([*view.space.parameters, Int("more", 1, 9, default=1)])
 
     def is_known(trials=view.trials, objective=view.objective, space=view.space, engine=engine):

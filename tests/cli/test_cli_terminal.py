@@ -15,6 +15,7 @@ from autotune.cli.options import next_step
 from autotune.core.trial import TrialState
 from autotune.ledger import Ledger
 from autotune.report.summary import best_lines
+from autotune.spec.stored import StoredSpec
 from autotune.study.plan import opening_line
 from autotune.study.reading import options_of
 from autotune.study.run import run_study
@@ -155,7 +156,7 @@ def test_the_next_command_fits_the_terminal_and_a_shell_takes_it_as_it_is(monkey
     monkeypatch.setenv("COLUMNS", str(width))
     store = Path("runs of mine/it's/" + "deeper/" * 3)
     options = ["--local", "--no-mlflow", "--pass-env", "HF_TOKEN", "--confirm-trial", "12"]
-    view = make_view(spec={"system": {"use": "command"}}, state="interrupted")
+    view = make_view(spec=StoredSpec({"system": {"use": "command"}}), state="interrupted")
     lines = next_step(view, store, options).splitlines()
     assert (lines[0], lines[-1]) == ("next:", "goes on where it stopped")
     assert all(len(line) <= max(width, len(shlex.quote(str(store))) + 6) for line in lines)
@@ -258,7 +259,7 @@ def test_a_command_that_would_settle_a_verdict_can_be_pasted_with_its_options(tm
         trials=make_view().trials[:7],
         running=(),
         state="completed",
-        spec={"system": {"use": "command"}},
+        spec=StoredSpec({"system": {"use": "command"}}),
         options=("--local",),
         ledger=str(tmp_path / "st ore" / "ledger.sqlite"),
         budget_seconds=90.0,

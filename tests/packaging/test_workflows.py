@@ -68,6 +68,11 @@ def test_there_is_a_workflow_for_each_purpose():
     assert all(flow["name"] == name for name, flow in WORKFLOWS.items())
 
 
+def test_coverage_is_held_against_its_floors_every_night():
+    (job,) = WORKFLOWS["nightly"]["jobs"].values()
+    assert any(line.split()[:2] == ["make", "coverage"] for line in commands(job))
+
+
 @pytest.mark.parametrize("target", sorted(CALLED))
 def test_each_target_that_is_called_exists(target):
     assert target in targets()

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.objective import Objective
 from autotune.core.parameter import Bool, Categorical, Float, Int, Ordinal
+from autotune.core.parameter.base import RESTARTS, Prior
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.engine.base import assess, model_quality
@@ -40,8 +42,12 @@ NUMBERS = ("int", "powers", "multiples", "float", "step", "log", "ordinal", "one
 
 
 def parameter(draw, kind, name, when):
-    """Return a parameter of some kind."""
-    shared = {"when": when, "memory": draw(st.sampled_from([None, None, "up", "down"]))}
+    """Return a parameter of some kind, sometimes with a belief about where its optimum lies."""
+    shared = {
+        "when": when,
+        "memory": draw(st.sampled_from([None, None, "up", "down"])),
+        "restart": draw(st.sampled_from(["system", *RESTARTS])),
+    }
     high = draw(st.integers(1, 9))
     made = {
         "int": lambda: Int(name, 0, high, **shared),
@@ -56,7 +62,13 @@ def parameter(draw, kind, name, when):
         "bool": lambda: Bool(name, **shared),
         "one": lambda: Int(name, 3, 3, **shared),
     }
-    return made[kind]()
+    found = made[kind]()
+    if draw(st.integers(0, 3)):
+        return found
+    if kind in ("ordinal", "labels", "choice", "bool"):
+        return replace(found, prior=Prior(weights={draw(st.sampled_from(found.levels)): 3.0}))
+    around = draw(st.sampled_from([found.low, found.high]))
+    return replace(found, prior=Prior(around, draw(st.sampled_from([None, 0.01, 2.0]))))
 
 
 def condition(draw, names):

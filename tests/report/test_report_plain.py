@@ -23,6 +23,7 @@ from autotune.report.notebook import study_html
 from autotune.report.plain import JsonView, Output, PlainView, QuietView
 from autotune.report.summary import JSON_KEYS, summary, summary_json
 from autotune.report.view import Kind
+from autotune.spec.stored import StoredSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -87,7 +88,7 @@ def started_text(view, make=PlainView):
 )
 def test_limits_relative_to_a_default_that_is_not_measured_are_told(make_view, tell):
     anchored = Objective.from_dict(AWAITED).anchored({})
-    told = tell(make_view((), running=(), objective=anchored, spec={"objective": AWAITED}))
+    told = tell(make_view((), running=(), objective=anchored, spec=StoredSpec({"objective": AWAITED})))
     plain = re.sub(r"[\\\s]+", " ", html.unescape(told))
     assert "memory <= 0.9 x default" in plain
     assert plain.index("memory <= 0.9 x default") < plain.index("delay <= 10 ms")

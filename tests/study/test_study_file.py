@@ -6,39 +6,22 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import autotune
-from autotune.core.deadlines import Deadlines
-from autotune.core.metric import METRICS
-from autotune.core.objective import Goal, Limit, Objective
-from autotune.core.parameter import Bool, Categorical, Float, Int, Ordinal, parameter_from_dict
-from autotune.core.placement import Rules
-from autotune.core.section import Section
+from autotune.core.objective import Objective
 from autotune.core.space import Space
-from autotune.engine.gp.config import GPConfig
 from autotune.errors import SpecError
 from autotune.executor.brought import FOLDER
-from autotune.measure.quality.section import Quality
-from autotune.measure.workload import RateSearch, RequestLimits, SharedPrefix, Turns, Workload, read_lengths
+from autotune.measure.workload import Workload
 from autotune.spec import catalogue
-from autotune.spec.hooks import Hook, Hooks
 from autotune.spec.load import read_file
-from autotune.spec.sections import Budget, EngineConfig, Resources, Tracking
 from autotune.study.jobs import make_job
 from autotune.study.plan import make_plan
 from autotune.study.readiness import readiness
-from autotune.study.study_file import StudyFile, read_stored_study, read_study, study_from_dict
+from autotune.study.study_file import read_stored_study, read_study, study_from_dict
 from autotune.systems import registry
 from autotune.systems.command import CommandSystem
-from autotune.systems.function import FunctionSystem
 from autotune.systems.openai_server import OpenAIServerSystem
-from autotune.systems.ray_tune import RayTuneSystem
-from autotune.systems.registry import SystemConfig
-from autotune.systems.replay import ReplaySystem
-from autotune.systems.transformers.system import TransformersSystem
-from autotune.systems.vllm import VLLMSystem
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
@@ -54,202 +37,9 @@ objective: {maximize: speed}
 
 VLLM = "system: {use: vllm, model: m}"
 
-quick = settings(max_examples=25, derandomize=True, deadline=None)
-names = st.from_regex(r"[a-z][a-z0-9_]{0,7}", fullmatch=True)
-counts = st.integers(1, 1000)
-seconds = st.floats(1e-3, 1e6)
-shares = st.floats(0, 1)
-sizes = st.integers(0, 2**40)
-texts = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1, max_size=8)
-expressions = st.sampled_from(["", "1", "threads * 2", "threads"])
-lengths = st.sampled_from(
-    [
-        8,
-        {"mean": 64.5, "spread": 3},
-        {"mean": 64, "spread": 9, "shape": "lognormal"},
-        {"mixture": [{"mean": 4, "share": 0.25}, {"values": [3, 3, 9]}]},
-        {"values": [4, 5], "shares": [0.5, 2]},
-    ]
-).map(lambda data: read_lengths(data, "prompt_tokens"))
-limits = st.builds(RequestLimits, st.none() | seconds, st.none() | seconds, seconds)
-closed = st.builds(
-    Workload,
-    prompt_tokens=lengths,
-    output_tokens=lengths,
-    requests=st.none() | counts,
-    precision=st.floats(0.001, 0.999),
-    min_batches=st.integers(2, 99),
-    time=seconds,
-    warmup=st.none() | st.integers(0, 9),
-    seed=st.integers(0, 2**40),
-    goodput=limits,
-    concurrency=st.none() | counts,
-    shared_prefix=st.none() | st.builds(SharedPrefix, counts, shares, counts),
-    max_error_rate=shares,
-)
-searches = st.builds(RateSearch, st.none() | st.floats(0.1, 1), st.none() | st.floats(2, 100))
-open_loops = st.builds(
-    Workload,
-    arrival=st.just("gamma"),
-    rate=st.floats(0.1, 100) | searches,
-    burstiness=st.floats(0.1, 10),
-    turns=st.none() | st.builds(Turns, st.integers(2, 9), counts),
-)
-workloads = closed | open_loops
-qualities = st.builds(
-    Quality,
-    prompts=st.integers(1, 1024) | texts.map(lambda text: f"{text}.txt"),
-    tasks=st.just("bundled") | st.just(""),
-    text=st.just("") | texts,
-    scorer=st.sampled_from(["", "module:function"]) | st.lists(texts, min_size=1),
-    max_tokens=st.integers(1, 1024),
-    agreement=st.booleans(),
-    folder=st.just("/data"),
-)
-budgets = st.builds(
-    Budget,
-    counts,
-    st.none() | seconds,
-    st.just("auto") | counts.map(str),
-    st.integers(0, 9),
-    st.integers(0, 9),
-    st.sampled_from(["budget", "converged"]),
-)
-rules = {
-    "exclusive": st.sampled_from(["auto", "node", "none"]),
-    "accelerator": st.just("") | texts,
-    "labels": st.dictionaries(texts, texts, max_size=2),
-}
-resources = st.builds(
-    Resources, cpus=expressions, gpus=expressions, stages=expressions, price=expressions, **rules
-)
-trackings = st.builds(Tracking, st.none() | st.just("http://host:5000"), st.just("") | texts)
-deadlines = st.builds(Deadlines, seconds, seconds, seconds)
-engines = st.builds(EngineConfig, st.just("gp"), counts, st.just({}) | st.just({"initial": "4"}))
-hook = st.builds(
-    Hook,
-    url=st.sampled_from(["https://host/a", "http://host:80"]),
-    secret_variable=st.sampled_from(["", "KEY"]),
-) | st.sampled_from([Hook(url_variable="URL"), Hook(call="module:function")])
-hooks = st.builds(Hooks, st.lists(hook, max_size=2).map(tuple), st.lists(hook, max_size=2).map(tuple))
-sections = st.one_of(
-    workloads, qualities, budgets, resources, trackings, deadlines, engines, searches, limits, hook, hooks,
-    st.builds(Rules, **rules),
-    st.builds(GPConfig, initial=counts, repeat=st.booleans(), trust_region=st.sampled_from(["on", "off"])),
-    st.builds(TransformersSystem, texts, texts, st.sampled_from(["cpu", "cuda"]), memory_limit=sizes),
-    st.builds(CommandSystem, st.lists(texts, min_size=1), st.dictionaries(texts, texts), folder=texts,
-              repeats=counts, units=st.dictionaries(texts.map("x_{}".format), st.just("ms"))),
-    st.builds(FunctionSystem, names.map("m:{}".format), repeats=counts),
-    st.builds(RayTuneSystem, names.map("m:{}".format), repeats=counts),
-    st.builds(ReplaySystem, texts, texts, st.sampled_from(["measured", "none", "2 %"])),
-    st.builds(OpenAIServerSystem, url=st.just("http://h:1"), model=texts,
-              body=st.none() | st.just({"a": 1.5}), request=st.lists(names).map(tuple)),
-    st.builds(VLLMSystem, texts, flags=st.just({"max_num_seqs": 8}), memory_limit=sizes),
-)  # fmt: skip
-
-
-def scalars(kind):
-    return st.lists(kind, min_size=2, max_size=5, unique=True).map(sorted)
-
-
-@st.composite
-def spaces(draw):
-    """Return a space with one of each kind of parameter."""
-    found = draw(st.lists(names.filter(lambda name: name not in ("and", "or", "not", "in", "true", "false")),
-                          min_size=5, max_size=5, unique=True))  # fmt: skip
-    whole, real, flag, ordered, named = found
-    low = draw(st.integers(1, 50))
-    condition = draw(st.sampled_from(["", flag]))
-    parameters = (
-        Int(whole, low, low + draw(st.integers(1, 50)), scale=draw(st.sampled_from(["linear", "log2"]))),
-        Float(real, 0.25, draw(st.floats(0.5, 9.0)), when=condition or None),
-        Bool(flag, default=draw(st.booleans())),
-        Ordinal(ordered, tuple(draw(scalars(st.integers(1, 99))))),
-        Categorical(named, tuple(draw(st.lists(texts, min_size=2, max_size=3, unique=True)))),
-    )
-    derived = {"twice_it": f"{whole} * 2"} if draw(st.booleans()) else {}
-    constraints = ("twice_it >= 2",) if derived else ()
-    return Space(parameters, constraints, derived=derived)
-
-
-@st.composite
-def objectives(draw):
-    """Return an objective with goals and limits."""
-    goals = tuple(
-        Goal(name, draw(st.booleans())) for name in draw(st.lists(names, min_size=1, max_size=2, unique=True))
-    )
-    texts_of_limits = st.sampled_from(["ttft.p99 <= 250.5 ms", "memory.peak <= 4 GiB", "own_metric >= 3",
-                                       "e2e.p50 <= 90 % of default"])  # fmt: skip
-    found = tuple(Limit.parse(text) for text in draw(st.lists(texts_of_limits, max_size=3, unique=True)))
-    return Objective(goals, found, draw(texts), draw(st.sampled_from([0.9, 0.95])))
-
 
 def as_json(data):
     return json.loads(json.dumps(data))
-
-
-@quick
-@given(sections)
-def test_a_section_is_read_back_from_what_it_writes(section):
-    written = as_json(section.to_dict())
-    if isinstance(section, GPConfig):
-        written = {key: written[key] for key in ("initial", "repeat", "trust_region")}
-    assert type(section).from_dict(written) == section
-
-
-@quick
-@given(spaces())
-def test_a_space_and_its_parameters_are_read_back(space):
-    again = Space.from_dict(as_json(space.to_dict()))
-    assert again.fingerprint == space.fingerprint
-    assert again.to_dict() == space.to_dict()
-    for parameter in space:
-        assert parameter_from_dict(parameter.name, as_json(parameter.to_dict())) == parameter
-
-
-@quick
-@given(objectives())
-def test_an_objective_is_read_back(objective):
-    assert Objective.from_dict(as_json(objective.to_dict())) == objective
-
-
-@pytest.mark.parametrize("metric", sorted(METRICS))
-def test_a_metric_is_read_back_from_an_objective(metric):
-    objective = Objective(
-        (Goal(metric, True),), (Limit.parse(f"{metric} <= 3 {METRICS[metric].unit}".removesuffix(" 1")),)
-    )
-    assert Objective.from_dict(as_json(objective.to_dict())) == objective
-
-
-@quick
-@given(spaces(), objectives(), workloads, st.none() | qualities, budgets, trackings, deadlines, engines,
-       hooks)  # fmt: skip
-def test_a_study_file_is_read_back(
-    space, objective, workload, quality, budget, tracking, deadline, engine, on
-):
-    system = SystemConfig.from_dict({"use": "command", "argv": ["prog", "{parameters}"], "folder": "/tmp"})
-    study = StudyFile("demo", space, objective, system, workload, quality, budget, Resources(cpus="2"),
-                      engine, tracking, deadline, hooks=on, trusted=("a line",))  # fmt: skip
-    again = read_stored_study(as_json(study.to_dict()))
-    assert again.to_dict() == study.to_dict()
-    for part in ("system", "workload", "quality", "budget", "resources", "engine", "tracking", "deadlines",
-                 "hooks"):  # fmt: skip
-        assert getattr(again, part) == getattr(study, part), part
-    assert not study.differs_from(as_json(again.to_dict()))
-
-
-def test_every_section_takes_part():
-    """A section that is added is read back too."""
-    tried = {Workload, Quality, Budget, Resources, Tracking, Deadlines, Hook, Hooks, RateSearch,
-             RequestLimits, Rules, SharedPrefix, Turns, GPConfig, TransformersSystem, CommandSystem,
-             FunctionSystem, RayTuneSystem, ReplaySystem, OpenAIServerSystem, VLLMSystem}  # fmt: skip
-
-    def below(kind):
-        return {kind, *(each for child in kind.__subclasses__() for each in below(child))}
-
-    own = {kind for kind in below(Section) if kind.__module__.startswith("autotune.") and kind.title}
-    own -= {kind for kind in own if kind.__module__.startswith("autotune.integrations.")}  # states
-    assert {kind for kind in own if not issubclass(kind, VLLMSystem.__mro__[2])} <= tried
 
 
 @pytest.mark.parametrize("name", catalogue.names("search_spaces"))

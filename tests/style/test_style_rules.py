@@ -113,6 +113,24 @@ def test_nothing_is_evaluated_pickled_or_given_to_a_shell():
             assert not {"pickle", "marshal", "shelve", "dill"} & set(names), path
 
 
+def test_a_stored_study_file_is_read_as_values():
+    """`autotune/spec/stored.py` gives the sections of what a ledger keeps."""
+
+    def is_spec(node):
+        return isinstance(node, ast.Attribute) and node.attr == "spec"
+
+    plain = [
+        f"{path}:{node.lineno}"
+        for path, tree in trees()
+        if path.parts[1] != "ledger"
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Subscript) and is_spec(node.value))
+        or (isinstance(node, ast.Attribute) and node.attr in ("get", "items") and is_spec(node.value))
+        or (isinstance(node, ast.Dict) and None in node.keys and any(map(is_spec, node.values)))
+    ]
+    assert plain == []
+
+
 def test_broad_handlers_say_why():
     for path in MODULES:
         for number, line in enumerate(path.read_text().splitlines(), 1):

@@ -194,7 +194,7 @@ def by_tokenizer(endpoint: Endpoint, connection: EndpointConnection, deadline: f
                 break
             if count_tokens(endpoint, connection, FIRST + f" {word}" * _REPEATS) - base == _REPEATS:
                 fillers.append(word)
-        builder = PromptBuilder("tokenizer", characters, 0, False, slices, fillers)
+        builder = PromptBuilder("tokenizer", characters, 0, False, tuple(slices), tuple(fillers))
         if not builder.by_slices:
             return replace(builder, counts=(), fillers=())
         tried = [

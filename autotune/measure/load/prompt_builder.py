@@ -59,7 +59,7 @@ class PromptBuilder:
     @classmethod
     def from_dict(cls, data: JsonObject) -> PromptBuilder:
         """Read what :meth:`to_dict` wrote."""
-        return cls(**data)
+        return cls(**{**data, "counts": tuple(data["counts"]), "fillers": tuple(data["fillers"])})
 
     def facts(self) -> dict[str, Any]:
         """Return what a measurement notes of it."""
