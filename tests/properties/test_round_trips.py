@@ -33,7 +33,7 @@ from autotune.integrations.ray_tune_space_data import Slot
 from autotune.integrations.ray_tune_state import State
 from autotune.ledger import Ledger
 from autotune.measure.load.calibrate import Calibration
-from autotune.measure.load.ruler import Ruler
+from autotune.measure.load.prompt_builder import PromptBuilder
 from autotune.measure.quality.section import Quality
 from autotune.measure.workload import RateSearch, RequestLimits, SharedPrefix, Turns, Workload, read_lengths
 from autotune.spec.hooks import Hook, Hooks
@@ -187,8 +187,8 @@ records = st.builds(
     st.integers(-1, 2**20),
     texts_of_any_kind,
 )
-rulers = st.builds(
-    Ruler,
+builders = st.builds(
+    PromptBuilder,
     st.sampled_from(["tokenizer", "usage", "assumed"]),
     st.floats(0.1, 10),
     sizes,
@@ -312,7 +312,7 @@ ROUND_TRIPS = {
     AttemptResult: st.builds(AttemptResult, st.tuples(names, sizes, counts), measurements, texts),
     Brought: st.builds(Brought, texts, st.dictionaries(texts, texts_of_any_kind, max_size=2)),
     Budget: budgets,
-    Calibration: st.builds(Calibration, rulers, sizes, texts_of_any_kind, st.booleans(), texts),
+    Calibration: st.builds(Calibration, builders, sizes, texts_of_any_kind, st.booleans(), texts),
     CommandSystem: st.builds(CommandSystem, st.lists(texts, min_size=1),
                              st.dictionaries(texts, texts), **own),
     Deadlines: deadlines,
@@ -340,7 +340,7 @@ ROUND_TRIPS = {
     RequestRecord: records,
     Resources: resources,
     Rules: st.builds(Rules, **rules),
-    Ruler: rulers,
+    PromptBuilder: builders,
     SharedPrefix: st.builds(SharedPrefix, counts, shares, counts),
     Space: spaces(),
     Suggestion: suggestions,
