@@ -1,5 +1,6 @@
 """The suite that compares optimizers: its problems, its fairness, its resuming, its statistics."""
 
+import gzip
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ from optuna.trial import FrozenTrial
 
 from autotune.core.measurement import Cause
 from autotune.core.trial import config_key
-from benchmarks import calibration, compare, measures, report
+from benchmarks import calibration, compare, measures, paired, report
 from benchmarks.crew import run
 from benchmarks.methods import is_peer, method
 from benchmarks.methods.base import nearest_config
@@ -204,6 +205,21 @@ def test_who_never_gets_there_counts_the_budget_and_one():
     never = _line("p", "gp", 1, [0.2, 0.3, 0.94])
     assert measures.trials_to(never) == 4
     assert measures.at_look(never, 40) == 0.94  # a run that ended early keeps its last
+
+
+def test_what_a_choice_costs_is_paired_by_problem_and_seed(tmp_path, capsys):
+    lines = [_line("p", "gp", 0, [0.2, 0.3, 0.4, 0.96]), _line("p", "gp", 1, [0.2, 0.96, 0.96, 0.96])]
+    lines += [
+        _line("p", "without:x", s, [0.2, 0.3, 0.4, last], failed=1) for s, last in ((0, 0.96), (1, 0.9))
+    ]
+    lines += [_line("p", "without:x", 7, [1.0] * 4), _line("q", "without:x", 0, [1.0] * 4)]  # without a pair
+    for line in lines:
+        line["ask"] = [0.0] * 3 + [0.1 if line["method"] == "gp" else 0.2]
+    path = tmp_path / "r.jsonl.gz"
+    path.write_bytes(gzip.compress("".join(json.dumps(line) + "\n" for line in lines).encode()))
+    paired.main([str(path)])
+    row = "| without:x | 2 | +1.5 (1.5) | +1.0 (0.0) | +0.0 (0.0) | -0.030 (0.030) | 2.00 [2.00, 2.00] |"
+    assert capsys.readouterr().out.count(row) == 2  # over all problems, and of the one
 
 
 def test_a_problem_that_was_run_longer_is_judged_by_the_longer_runs():
