@@ -13,7 +13,9 @@ def _nothing_compiled():
     logei._load_attempted = True
 
 
-@pytest.fixture(autouse=True, scope="module")  # a folder without __init__ is no package: it would last to the end
+@pytest.fixture(
+    autouse=True, scope="module"
+)  # a folder without __init__ is no package: it would last to the end
 def _one_thread():
     with one_thread():
         yield

@@ -47,9 +47,12 @@ def test_no_process_of_ours_imports_from_the_folder_that_it_is_called_in():
     assert [str(path) for path in MODULES if run.search(path.read_text())] == []
 
 
-def test_names_that_ray_keeps_to_itself_stand_in_one_module():
-    private = [str(path.relative_to(ROOT)) for path in MODULES if "ray._" in path.read_text()]
-    assert private == ["autotune/executor/ray_private.py"]
+def test_names_that_ray_keeps_to_itself_stand_where_it_is_said_why():
+    private = [path for path in MODULES if re.search(r"\bray(?:\.\w+)*\._", path.read_text())]
+    assert [str(path.relative_to(ROOT)) for path in private] == [
+        "autotune/executor/ray_private.py",
+        "autotune/systems/own/trainable.py",  # Tune's storage alone, in the process of one trial
+    ]
 
 
 def test_requests_are_made_by_one_client():

@@ -123,7 +123,11 @@ def _reached(result: Mapping[str, float], stop: Mapping[str, float]) -> bool:
 
 
 def _storage(folder: Path) -> StorageContext:
-    """Return the storage of a trial that has a folder to itself; Tune's own is in a cluster's session."""
+    """Return the storage of a trial that has a folder to itself; Tune's own is in a cluster's session.
+
+    A trainable saves nothing without one, and no public name makes it: the bound on Ray's version in
+    `pyproject.toml` is for it too.
+    """
     from ray.train._internal.storage import StorageContext
 
     class Folder(StorageContext):
