@@ -232,3 +232,12 @@ def pytest_collection_modifyitems(items):
 
 def pytest_addoption(parser):
     parser.addoption("--write-golden", action="store_true", help="write golden files that are not there")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def measured_supervisors():
+    """Let a run that measures coverage reach what is started with an environment that is an allow-list."""
+    from autotune.core import environment
+
+    for allowed in (environment._PASSED, environment._SESSION):
+        allowed.add("COVERAGE_PROCESS_CONFIG")

@@ -22,6 +22,7 @@ from autotune.errors import SpecError
 from autotune.measure.workload import Workload
 from autotune.spec.catalogue import find
 from autotune.spec.hooks import read_hooks
+from autotune.spec.stored import StoredSpec
 from autotune.spec.trust import review_space
 from autotune.spec.yaml_text import MAX_BYTES, parse_text, read_text
 from autotune.study.study import Study
@@ -254,6 +255,7 @@ CALLS = {
     "reuse_of_what_starts_afresh": lambda: build_system({"use": "command", "argv": ["x"], "reuse": True}),
     "set_stored_name": lambda: read_stored_study(STORED, ["name=other"]),
     "set_stored_space": lambda: read_stored_study(STORED, ["parameters.b.high=4"]),
+    "stored_engine": lambda: StoredSpec({"engine": {"use": 3}}).engine,
     "space_of_a_stranger": lambda: review_space({}, parse_text(STRANGER, "theirs.yaml"), review),
     "api_expression_text": lambda: Expression.parse(3),
     "api_space_empty": lambda: Space(()),
