@@ -225,8 +225,8 @@ def conditions(view: StudyView) -> list[tuple[str, str]]:
         found.append(("workload", ", ".join(f"{k} {_plain(v)}" for k, v in load.items())))
     found += circumstances(view.trials).items()
     if spec.engine is not None:
-        engine = sorted(spec.engine.to_dict().items())
-        found.append(("engine", ", ".join(f"{k} {_plain(v)}" for k, v in engine)))
+        search = sorted(spec.engine.to_dict().items())
+        found.append(("engine", ", ".join(f"{k} {_plain(v)}" for k, v in search)))
     found.append(("autotune", VERSION))
     nodes = dict.fromkeys(t.node for t in view.trials if t.node)
     found += [("nodes", ", ".join(nodes))] if nodes else []

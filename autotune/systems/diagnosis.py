@@ -41,7 +41,7 @@ USELESS = (
     Reading("ChildFailedError", "torch.distributed.elastic.multiprocessing.errors.ChildFailedError:"),
     Reading("SystemExit", "SystemExit: 1"),
     Reading("validation errors? for", "pydantic_core.ValidationError: 1 validation error for X"),
-    Reading(r"raise \w+Error", '    raise RuntimeError("no engine")'),
+    Reading(r"raise \w+Error", '    raise RuntimeError("no server")'),
     Reading("Failed to create llama_context", "ValueError: Failed to create llama_context"),
 )
 """Lines that say that there is an error, not which."""

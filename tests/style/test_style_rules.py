@@ -241,14 +241,14 @@ OF_THE_OPTIMIZER = (
     r"the same engine, the same rules", r"An engine is a name", r"\*\*An engine\*\*", r"engines that propose",
     r"## engine",
     # of others: vLLM, SQLAlchemy, Weights & Biases
-    r"Engine core init", r"LLM engine", r"\(\?:server\|engine\)", r"stor(?:e|age)\.engine",
+    r"Engine core init", r"vllm\.v1\.engine", r"LLM engine", r"\(\?:server\|engine\)", r"stor(?:e|age)\.engine",
     r"\bengine(?: = create_sqlalchemy_engine|\.connect|\.dispose)", r"\[its engines\]", r"configure-engine",
 )  # fmt: skip
 NAMES_WITH_IT = {
     "Engine", "ENGINES", "_ENGINES", "EngineContract", "engine_contract", "EngineConfig", "QuestionEngine",
     "MyEngine", "stored_engine", "test_engine_surrogates", "test_engine_acquisitions", "engines",
-    "create_sqlalchemy_engine", "engine_kwargs", "EngineDeadError", "servingEngineSpec", "EngineArgs",
-    "AsyncEngineArgs",
+    "create_sqlalchemy_engine", "engine_kwargs", "EngineDeadError", "EngineCore", "servingEngineSpec",
+    "EngineArgs", "AsyncEngineArgs",
 }  # fmt: skip
 
 

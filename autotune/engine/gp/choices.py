@@ -51,7 +51,7 @@ STRUCTURES = {
 
 @dataclass(frozen=True)
 class TrustRegionConfig:
-    """How the box around the best configuration grows and shrinks, in ranges of a parameter.
+    """Sizes of the box around the best configuration, in ranges of a parameter, and what changes them.
 
     Lengths, the successes waited for and the perturbation are those of D. Eriksson et al., "Scalable global
     optimization via local Bayesian optimization", NeurIPS 2019. It waits for as many failures as there are
@@ -81,7 +81,7 @@ class TrustRegionConfig:
 
 @dataclass(frozen=True)
 class HistoryConfig:
-    """What the models are told of trials that have no honest number.
+    """The numbers that stand for trials without an honest one.
 
     Args:
         bad_tail: Interquartile ranges below the lower quartile at which a goal value is cut.
@@ -101,15 +101,15 @@ class HistoryConfig:
 
 @dataclass(frozen=True)
 class StoppingConfig:
-    """When what is left to gain is little enough to stop.
+    """Bounds below which what is left to gain is little enough to stop.
 
     Args:
         measured: Trials below which nothing is said.
-        close: Per cent below which what is left is small (A. Makarova et al., "Automatic termination for
-            hyperparameter optimization", AutoML 2022).
+        close: Share in per cent below which what is left is small (A. Makarova et al., "Automatic termination
+            for hyperparameter optimization", AutoML 2022).
         close_by_noise: The same in standard deviations of one measurement: nobody could show less by one.
-        worth: Per cent below which one more trial is not worth it (V. Nguyen et al., "Regret for expected
-            improvement over the best-observed value and stopping condition", ACML 2017).
+        worth: Share in per cent below which one more trial is not worth it (V. Nguyen et al., "Regret for
+            expected improvement over the best-observed value and stopping condition", ACML 2017).
         worth_by_noise: The same in standard deviations of one measurement.
         widen: Factor on the models' deviations, whatever leaving one out shows: the hyper-parameters are
             fitted, and to trials that lie close together where it is good. With it nine in ten of the bounds
