@@ -241,7 +241,8 @@ OF_THE_OPTIMIZER = (
     r"the same engine, the same rules", r"An engine is a name", r"\*\*An engine\*\*", r"engines that propose",
     r"## engine",
     # of others: vLLM, SQLAlchemy, Weights & Biases
-    r"Engine core init", r"vllm\.v1\.engine", r"LLM engine", r"\(\?:server\|engine\)", r"stor(?:e|age)\.engine",
+    r"Engine core init", r"vllm\.v1\.engine", r"LLM engine",
+    r"\(\?:server\|engine\)", r"stor(?:e|age)\.engine",
     r"\bengine(?: = create_sqlalchemy_engine|\.connect|\.dispose)", r"\[its engines\]", r"configure-engine",
 )  # fmt: skip
 NAMES_WITH_IT = {
