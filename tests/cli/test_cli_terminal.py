@@ -130,13 +130,16 @@ def test_a_run_ends_with_the_next_command_and_its_own_options(file, capsys, monk
             },
             "`autotune resume quickstart --set 'budget.time=180 s' --local` searches twice as long",
         ),
-        ({"state": "completed", "spec": {}}, "`autotune best quickstart` shows the best configuration"),
+        (
+            {"state": "completed", "spec": StoredSpec()},
+            "`autotune best quickstart` shows the best configuration",
+        ),
         (
             {"state": "completed", "name": "-dash"},
             "`autotune best -- -dash` shows the command that deploys it",
         ),
         (
-            {"state": "completed", "trials": make_view().trials[3:4], "running": (), "spec": {}},
+            {"state": "completed", "trials": make_view().trials[3:4], "running": (), "spec": StoredSpec()},
             "mend what the failures name; then more trials search on",
         ),
         (
@@ -147,7 +150,7 @@ def test_a_run_ends_with_the_next_command_and_its_own_options(file, capsys, monk
 )
 def test_each_state_has_its_next_command(monkeypatch, changes, said):
     monkeypatch.setenv("COLUMNS", "200")
-    view = make_view(**{"spec": {"system": {"use": "command"}}, **changes})
+    view = make_view(**{"spec": StoredSpec({"system": {"use": "command"}}), **changes})
     assert next_step(view, Path("autotune-runs"), ["--local"]) == f"next: {said}"
 
 
