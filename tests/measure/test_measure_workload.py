@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from autotune.errors import SpecError
@@ -202,6 +202,7 @@ def test_a_workload_is_read_back_from_its_dictionary(workload):
 
 
 @given(workloads)
+@example(Workload())
 def test_what_needs_an_endpoint_is_told(workload):
     plain = Workload(
         prompt_tokens=workload.prompt_tokens,

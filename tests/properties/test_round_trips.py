@@ -39,7 +39,7 @@ from autotune.measure.workload import RateSearch, RequestLimits, SharedPrefix, T
 from autotune.spec.hooks import Hook, Hooks
 from autotune.spec.sections import Budget, EngineConfig, Resources, Tracking
 from autotune.study.study_file import StudyFile, read_stored_study
-from autotune.study.verify_plan import Plan
+from autotune.study.verify_plan import VerificationPlan
 from autotune.systems.base import System
 from autotune.systems.command import CommandSystem
 from autotune.systems.function import FunctionSystem
@@ -330,7 +330,7 @@ ROUND_TRIPS = {
     Objective: objectives(),
     OpenAIServerSystem: st.builds(OpenAIServerSystem, url=st.just("http://h:1"), model=texts,
                                   body=st.none() | st.just({"a": 1.5}), request=st.lists(names).map(tuple)),
-    Plan: st.builds(Plan, names, sizes, counts),
+    VerificationPlan: st.builds(VerificationPlan, names, sizes, counts),
     Quality: qualities,
     RateSearch: searches,
     RayTuneSystem: st.builds(RayTuneSystem, names.map("m:{}".format), **own),

@@ -58,9 +58,9 @@ class Proposer:
             selection = Selection(scores, CandidateTable(models.encoder, table))
             explainer = Explainer(models, self.problem.history, self.name)
             result: list[Suggestion] = []
-            while len(result) < min(n, _ONE_BY_ONE):
+            while len(result) < min(n, _ONE_BY_ONE) and not selection.empty:
                 result.append(self._next(selection, explainer))
-            if len(result) < n:
+            if len(result) < n and not selection.empty:
                 for row in selection.sampled(n - len(result), self._waiting(models)):
                     config = table.config(row)
                     result.append(explainer.suggestion(config, selection.grid.encode(torch.tensor([row]))))
@@ -83,6 +83,7 @@ class Proposer:
             again = to_repeat(models, self.problem, x, self.sample_seed)
         if again is None:
             suggestion = explainer.suggestion(config, x)
+            selection.leave_out(config)
         else:
             if row is not None:
                 selection.put_back(row)

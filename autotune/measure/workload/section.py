@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -157,7 +157,8 @@ def served_key(data: Mapping[str, object]) -> str | None:
     """Return the first key of a section that only means something for a system with an endpoint."""
     if str(data.get("arrival", CLOSED)) != CLOSED:
         return "arrival"
-    return next((key for key in _SERVED_KEYS if key in data), None)
+    usual = {f.name: f.default for f in fields(Workload)}
+    return next((key for key in _SERVED_KEYS if key in data and data[key] != usual.get(key)), None)
 
 
 def _check_generator(data: Mapping[str, object], workload: Workload) -> None:

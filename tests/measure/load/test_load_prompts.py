@@ -38,14 +38,7 @@ def test_lengths_are_exact_with_the_servers_tokenizer(builder):
         (r.prompt_tokens, r.max_tokens) for r in drawn
     ]
     assert counted(orders({"prompt_tokens": 30_000}, builder).at(0).joined) == 30_000
-    assert PromptBuilder.from_dict(json.loads(json.dumps(builder.to_dict()))) == PromptBuilder(
-        builder.kind,
-        builder.characters,
-        builder.overhead,
-        builder.exact,
-        list(builder.counts),
-        list(builder.fillers),
-    )
+    assert PromptBuilder.from_dict(json.loads(json.dumps(builder.to_dict()))) == builder
 
 
 def test_lengths_are_near_by_what_the_server_counts(stub):

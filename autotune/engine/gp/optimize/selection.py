@@ -216,6 +216,18 @@ class Selection:
         self.left[row] = False
         return row
 
+    def leave_out(self, config: Config) -> None:
+        """Never return a configuration, which a choice was moved to off the grid and may be on it again."""
+        table = self.grid.table
+        for row in np.flatnonzero((table.indices == table.encode(config)).all(1)):
+            if table.config(int(row)) == config:
+                self.left[row] = self.others[row] = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether no row is left to return."""
+        return not bool(self.left.any() or self.others.any())
+
     def put_back(self, row: int) -> None:
         """Let a row be returned again."""
         self.left[row] = True
