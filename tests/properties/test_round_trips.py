@@ -48,7 +48,7 @@ from autotune.systems.own.system import OwnSystem
 from autotune.systems.ray_tune import RayTuneSystem
 from autotune.systems.registry import SYSTEMS, SystemConfig
 from autotune.systems.replay import ReplaySystem
-from autotune.systems.served.flagged import FlaggedEngine
+from autotune.systems.served.flagged import FlaggedSystem
 from autotune.systems.served.gguf_model import GGUFSystem
 from autotune.systems.served.system import ServedSystem
 from autotune.systems.transformers.system import TransformersSystem
@@ -359,7 +359,7 @@ ROUND_TRIPS = {
 NEVER_MADE = {
     Section: "what declared sections share",
     System: "a protocol",
-    FlaggedEngine: "what served systems share",
+    FlaggedSystem: "what served systems share",
     GGUFSystem: "what served systems of one file share",
     OwnSystem: "what programs of the user's own share",
     ServedSystem: "what served systems share",
