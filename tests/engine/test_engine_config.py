@@ -10,9 +10,9 @@ import torch
 import autotune
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.objective import Objective
-from autotune.core.parameter import Int
+from autotune.core.parameter import Bool, Float, Int
 from autotune.core.space import Space
-from autotune.core.trial import Reason, Suggestion, Trial, TrialState
+from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.engine.gp import GPEngine
 from autotune.engine.gp.choices import HistoryConfig, StoppingConfig, Structure, TrustRegionConfig
 from autotune.engine.gp.config import GPConfig, described
@@ -23,6 +23,7 @@ from autotune.engine.gp.optimize.candidates import candidates
 from autotune.engine.gp.optimize.trust_region import length_after, successes, trust_region
 from autotune.engine.gp.problem import Problem
 from autotune.engine.gp.regret.gap import Gap
+from autotune.engine.registry import build_engine
 
 LARGE = Space(tuple(Int(f"x{i}", 0, 9) for i in range(6)))
 SMALL = Space((Int("a", 0, 99), Int("b", 0, 99)))
@@ -37,9 +38,9 @@ def trial(number, config, y=None, shortfall=None):
     return Trial(number, Suggestion(config, Reason.EXPLOIT), state, 1, Measurement(metrics, failure))
 
 
-def history(space, n=6):
+def history(space, n=6, seed=0):
     """Return trials of a slope with its top at the upper end."""
-    drawn = space.sample(n, np.random.default_rng(0))
+    drawn = space.sample(n, np.random.default_rng(seed))
     return [trial(i, config, 1.0 + sum(config.values())) for i, config in enumerate(drawn)]
 
 
@@ -139,3 +140,12 @@ def test_only_an_engine_that_climbs_climbs(monkeypatch):
     assert asked(LARGE) == 2
     assert asked(LARGE, climb=False) == asked(LARGE, climb=False, near=False) == 0
     assert (asked(SMALL), asked(SMALL, exact=False), asked(SMALL, exact=False, climb=False)) == (0, 2, 0)
+
+
+@pytest.mark.parametrize("acquisition", ["auto", "thompson"])
+@pytest.mark.parametrize("seed", [0, 2, 4])
+def test_a_choice_that_moves_off_the_grid_and_onto_it_again_is_named_once_in_a_batch(acquisition, seed):
+    space = Space((Float("x", 0.0, 1.0), Bool("on")))
+    engine = build_engine({"use": "gp", "initial": 2, "acquisition": acquisition})
+    asked = engine.ask(space, OBJECTIVE, history(space, 4, seed), [], 12, seed)
+    assert len({config_key(s.config) for s in asked}) == len(asked) == 12
