@@ -5,6 +5,8 @@ CONSTRAINTS ?= constraints.txt
 # the only version that these files take for granted; any other may bring CUDA, unless pip is shown an index without
 TORCH ?= 2.13.0
 STUDY ?= examples/quickstart.yaml
+# of `make test-servers` and `make test-flags`: all by default
+SERVERS ?= $(ENGINES)
 # of pytest: twice two cores, since tests wait for half of their time
 WORKERS ?= 4
 

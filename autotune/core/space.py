@@ -15,6 +15,7 @@ from autotune.core import allowed
 from autotune.core.arguments import check_arguments, read_count, read_entries
 from autotune.core.constraint_graph import ConstraintGraph
 from autotune.core.cycles import cycle_of
+from autotune.core.deprecation import warn_deprecated
 from autotune.core.expression import Expression
 from autotune.core.front_doors import READERS
 from autotune.core.html import html_table, short
@@ -302,6 +303,12 @@ class Space:
     def constraint_graph(self) -> ConstraintGraph:
         """What counts, draws and completes rows; it does not know :attr:`configurations`."""
         return ConstraintGraph(self.parameters, self.constraint_expressions)
+
+    @property
+    def elimination(self) -> ConstraintGraph:
+        """The name of :attr:`constraint_graph` so far."""
+        warn_deprecated("Space.elimination", "Space.constraint_graph", "0.1")
+        return self.constraint_graph
 
     @cached_property
     def _full_table(self) -> Table | None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-import platform
 import re
 import socket
+import sys
 
 from autotune.errors import EnvironmentProblem
 from autotune.executor.proc import command_line, environment, pids
@@ -145,11 +145,13 @@ def _check_head(address: str) -> None:
             hint="share its token (RAY_AUTH_TOKEN or ~/.ray/auth_token), or run both sides with "
             "RAY_AUTH_MODE=disabled",
         ) from None
+    except EnvironmentProblem:
+        raise
     except Exception as error:  # noqa: BLE001 - anything else is met again, and reported, when connecting
         _log.info("the head node at %s: %s", address, error)
         return
     theirs = json.loads(told) if told else {}
-    python = platform.python_version()
+    python = ".".join(map(str, sys.version_info[:3]))  # as Ray tells it: without "+" or "rc1"
     same = theirs.get("ray_version") == __version__ and _matches(theirs["python_version"], python)
     if theirs and not same:
         raise EnvironmentProblem(

@@ -360,7 +360,7 @@ def _check_together(study: StudyFile, written: JsonObject) -> None:
         _check_units(study.objective, study.system)
         _check_names(study.space, study.system)
         _check_effects(study.space, study.system)
-        _check_load(written.get("workload", {}), study.system)
+        _check_load(written.get("workload", {}), study.workload, study.system)
         _check_measured(study, study.system)
     else:
         _check_units(study.objective, None)
@@ -452,15 +452,15 @@ def _check_effects(space: Space, system: SystemConfig) -> None:
         )
 
 
-def _check_load(workload: Mapping[str, object], system: SystemConfig) -> None:
+def _check_load(written: Mapping[str, object], workload: Workload, system: SystemConfig) -> None:
     """Refuse a load over the network for a system that is given batches, or measures itself."""
-    key = None if system.served else served_key(workload)
+    key = None if system.served else served_key(written, workload)
     if key is None:
         return
     hint = "leave it out: the next batch is sent when the last one is complete"
     if key == "arrival":
         raise SpecError(
-            f"arrival {workload[key]!r} is open-loop, for systems with an endpoint; {system.use} has none",
+            f"arrival {written[key]!r} is open-loop, for systems with an endpoint; {system.use} has none",
             path=("workload", key),
             hint=hint,
         )

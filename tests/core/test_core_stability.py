@@ -62,3 +62,11 @@ def test_every_public_name_is_there_and_importing_loads_none_of_them():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = autotune.nothing
     assert {"Study", "plot", "experimental"} <= set(dir(autotune))
+
+
+def test_an_attribute_that_was_renamed_goes_on_with_a_warning():
+    space = autotune.Space.from_dict({"batch": {"type": "int", "low": 1, "high": 8}})
+    with pytest.warns(
+        DeprecationWarning, match=r"Space.elimination is deprecated .* use Space.constraint_graph"
+    ):
+        assert space.elimination is space.constraint_graph

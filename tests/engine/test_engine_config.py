@@ -149,3 +149,13 @@ def test_a_choice_that_moves_off_the_grid_and_onto_it_again_is_named_once_in_a_b
     engine = build_engine({"use": "gp", "initial": 2, "acquisition": acquisition})
     asked = engine.ask(space, OBJECTIVE, history(space, 4, seed), [], 12, seed)
     assert len({config_key(s.config) for s in asked}) == len(asked) == 12
+
+
+def test_a_batch_is_filled_from_what_was_set_aside_as_doubtful():
+    space = Space(tuple(Bool(f"b{i}") for i in range(6)))
+    drawn = space.sample(24, np.random.default_rng(0))
+    tried = [trial(i, c, None if c["b0"] else 1.0 + sum(c.values())) for i, c in enumerate(drawn)]
+    asked = build_engine({"use": "gp", "initial": 2}).ask(space, OBJECTIVE, tried, [], 20, 0)
+    left = 64 - len({config_key(c) for c in drawn})
+    assert left >= 20
+    assert len({config_key(s.config) for s in asked}) == len(asked) == 20

@@ -215,7 +215,7 @@ def test_what_needs_an_endpoint_is_told(workload):
         seed=workload.seed,
         goodput=workload.goodput,
     )
-    assert (served_key(workload.to_dict()) is None) == (workload == plain)
+    assert (served_key(workload.to_dict(), workload) is None) == (workload == plain)
 
 
 def test_what_is_left_out_follows_from_what_is_there():
@@ -361,3 +361,17 @@ def test_lengths_of_a_file_are_found_beside_the_study(tmp_path):
     workload = Workload.from_dict(located)
     assert workload.prompt_tokens.to_dict() == {"values": [10, 20], "shares": [2.0, 1.0]}
     assert workload.output_tokens.longest == 20
+
+
+@pytest.mark.parametrize(
+    "written", [{"max_error_rate": "0.1 %"}, {"generator": "own"}, {"max_error_rate": "0.001"}]
+)
+def test_a_key_that_says_what_is_usual_needs_no_endpoint(written):
+    assert served_key(written, Workload.from_dict(written)) is None
+
+
+@pytest.mark.parametrize(
+    "written", [{"max_error_rate": "1 %"}, {"search": "max"}, {"rate": "4"}, {"generator": "aiperf"}]
+)
+def test_a_key_of_a_load_over_the_network_needs_one(written):
+    assert served_key(written, Workload.from_dict(written)) == next(iter(written))

@@ -60,9 +60,10 @@ class Proposer:
             result: list[Suggestion] = []
             while len(result) < min(n, _ONE_BY_ONE) and not selection.empty:
                 result.append(self._next(selection, explainer))
-            if len(result) < n and not selection.empty:
+            while len(result) < n and not selection.empty:  # what was set aside as doubtful comes last
                 for row in selection.sampled(n - len(result), self._waiting(models)):
                     config = table.config(row)
+                    self.problem = self.problem.waiting_for(config)
                     result.append(explainer.suggestion(config, selection.grid.encode(torch.tensor([row]))))
             return result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -153,12 +153,18 @@ class Workload(Section):
         return tuple(self.request(number * size + i, warmup=warmup) for i in range(size))
 
 
-def served_key(data: Mapping[str, object]) -> str | None:
-    """Return the first key of a section that only means something for a system with an endpoint."""
+def served_key(data: Mapping[str, object], workload: Workload) -> str | None:
+    """Return the first key of a section that only means something for a system with an endpoint.
+
+    Args:
+        data: Section as it was written.
+        workload: Workload that was read of it; a key that says what is usual asks for nothing.
+    """
     if str(data.get("arrival", CLOSED)) != CLOSED:
         return "arrival"
-    usual = {f.name: f.default for f in fields(Workload)}
-    return next((key for key in _SERVED_KEYS if key in data and data[key] != usual.get(key)), None)
+    usual = Workload()
+    stated = (key for key in _SERVED_KEYS if key in data)
+    return next((key for key in stated if getattr(workload, key, True) != getattr(usual, key, None)), None)
 
 
 def _check_generator(data: Mapping[str, object], workload: Workload) -> None:

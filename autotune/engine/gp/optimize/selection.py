@@ -306,7 +306,7 @@ class Selection:
         if len(new):
             found = self.scores.measurable(self.grid, new).masked_fill(self.fitting[new], 0.0)
             self.measured[new] = found.masked_fill(self.hopeless[new], -_CERTAIN)
-            doubtful = new[self.measured[new] < self.least]
+            doubtful = new[(self.measured[new] < self.least) & self.left[new]]
             self.left[doubtful], self.others[doubtful] = False, True
         return self.measured[rows]
 
