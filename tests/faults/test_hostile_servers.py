@@ -77,13 +77,18 @@ def outcome(call):
         return error
 
 
+def limit_for(manner):
+    """Return seconds for an answer: few where none comes; any other may be late on a busy machine."""
+    return LIMIT_S if manner in LATE | BROKEN else SLACK_S / 2
+
+
 def cause_of(found):
     return found.failure.cause if isinstance(found, AttemptFailed) else type(found)
 
 
 @pytest.mark.parametrize("manner", MANNERS)
 def test_whatever_comes_is_one_answer_or_refused(servers, manner):
-    found = outcome(lambda: ask(servers.url(manner, "all"), "/v1/models", timeout=LIMIT_S))
+    found = outcome(lambda: ask(servers.url(manner, "all"), "/v1/models", timeout=limit_for(manner)))
     if manner in LATE:
         assert str(found) == "no complete answer within 0.3 s"
     elif manner.startswith("redirect"):
@@ -100,9 +105,10 @@ def test_a_launched_server_is_not_ready_or_gives_wrong_output(servers, tmp_path,
     Launch(servers.url(manner, "all"), ready="").write(tmp_path)
     redirect = manner.startswith("redirect")
     never = Cause.OWNER_MISTAKE if redirect else NotReady
-    assert cause_of(outcome(lambda: wait_ready(tmp_path, time.monotonic() + LIMIT_S))) is never
+    patience_s = limit_for(manner) if redirect else LIMIT_S
+    assert cause_of(outcome(lambda: wait_ready(tmp_path, time.monotonic() + patience_s))) is never
     Launch(servers.url(manner, "first"), ready="").write(tmp_path)
-    first = outcome(lambda: wait_ready(tmp_path, time.monotonic() + LIMIT_S))
+    first = outcome(lambda: wait_ready(tmp_path, time.monotonic() + limit_for(manner)))
     if manner in TAKEN:
         assert first[1]["first_answer_tokens"] is None
     elif redirect:
@@ -180,7 +186,7 @@ def test_questions_before_a_load_end_within_their_patience(servers, manner):
 @pytest.mark.parametrize("manner", MANNERS)
 def test_a_quality_check_has_an_answer_or_none(servers, manner):
     source = EndpointSource(Endpoint(servers.url(manner, "first"), "m"))
-    found = outcome(lambda: source.answers(["a"], 4, time.monotonic() + LIMIT_S))
+    found = outcome(lambda: source.answers(["a"], 4, time.monotonic() + limit_for(manner)))
     if manner in LATE | BROKEN:
         assert not found.malformed
     elif manner.startswith("redirect"):
@@ -188,7 +194,7 @@ def test_a_quality_check_has_an_answer_or_none(servers, manner):
     else:
         assert isinstance(found, NoAnswer)
         assert found.malformed
-    losses = outcome(lambda: source.losses("a text", time.monotonic() + LIMIT_S))
+    losses = outcome(lambda: source.losses("a text", time.monotonic() + limit_for(manner)))
     assert isinstance(losses, NoAnswer) or losses == []
 
 
