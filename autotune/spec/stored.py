@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 from autotune.core.arguments import read_count
 from autotune.core.deadlines import Deadlines
@@ -16,6 +17,7 @@ from autotune.core.units import parse_quantity
 from autotune.errors import SpecError, under
 from autotune.spec.sections import EngineConfig, Resources, Tracking, stored_address
 
+_Read = TypeVar("_Read")
 _SECTIONS = ("budget", "system", "workload", "quality", "resources", "deadlines", "tracking")
 
 
@@ -139,23 +141,17 @@ class StoredSpec:
     @property
     def resources(self) -> Resources:
         """Resources that configurations need."""
-        section = self._section("resources")
-        with under("resources"):
-            return Resources.from_dict(section)
+        return self._read("resources", Resources.from_dict)
 
     @property
     def deadlines(self) -> Deadlines:
         """Bounds on the phases of an attempt."""
-        section = self._section("deadlines")
-        with under("deadlines"):
-            return Deadlines.from_dict(section)
+        return self._read("deadlines", Deadlines.from_dict)
 
     @property
     def tracking(self) -> Tracking:
         """Mirrors of the ledger."""
-        section = self._section("tracking")
-        with under("tracking"):
-            return Tracking.from_dict(section)
+        return self._read("tracking", Tracking.from_dict)
 
     @property
     def tracking_uri(self) -> str | None:
@@ -200,6 +196,11 @@ class StoredSpec:
     def _section(self, name: str) -> JsonObject:
         with under(name):
             return mapping(self.data.get(name) or {}, "a budget" if name == "budget" else "a section")
+
+    def _read(self, name: str, read: Callable[[JsonObject], _Read]) -> _Read:
+        section = self._section(name)
+        with under(name):
+            return read(section)
 
     def _count(self, key: str, least: int) -> int | None:
         found = self._section("budget").get(key)

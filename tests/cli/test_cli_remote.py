@@ -3,7 +3,6 @@
 import json
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
 
@@ -14,6 +13,7 @@ from autotune.core.commands import shown_address
 from autotune.errors import EnvironmentProblem, StudyError
 from autotune.executor import ray_jobs
 from autotune.executor.ray_jobs import JobServer, StudyJob, refuse_without_us
+from tests_shared import serving_in_a_thread
 
 TOKEN = "c" * 64
 STUDY = """
@@ -181,11 +181,9 @@ def guarded(tmp_path, monkeypatch):
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Guarded) as server:
+    with serving_in_a_thread(ThreadingHTTPServer(("127.0.0.1", 0), _Guarded)) as server:
         server.given = []
-        Thread(target=server.serve_forever, daemon=True).start()
         yield server
-        server.shutdown()
 
 
 def test_a_token_is_sent_to_a_head_that_wants_one(guarded, tmp_path, monkeypatch, capsys):
@@ -232,9 +230,8 @@ def test_a_head_whose_job_agent_is_not_up_yet_is_waited_for_and_said_so_once(
     monkeypatch.setattr(ray_jobs, "_READY_S", ready_s)
     monkeypatch.setattr(ray_jobs, "_POLL_S", 0.0)
     said = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Starting) as server:
+    with serving_in_a_thread(ThreadingHTTPServer(("127.0.0.1", 0), _Starting)) as server:
         server.given, server.asked, server.late = [], 0, late
-        Thread(target=server.serve_forever, daemon=True).start()
         where = f"the head at http://127.0.0.1:{server.server_port}"
         jobs = JobServer(where.rpartition(" ")[2])
         if ready_s:
@@ -246,7 +243,6 @@ def test_a_head_whose_job_agent_is_not_up_yet_is_waited_for_and_said_so_once(
                 f"{where} starts no jobs: its job agent has not come up within 0 s"
             )
             assert "--dashboard-agent-listen-port" in refused.value.hint
-        server.shutdown()
     assert server.asked == asked
     waits = f"{where} has no job agent yet; waiting for it, at most 600 s"
     assert said == ([waits] if 0 < late < asked else [])

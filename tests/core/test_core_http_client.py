@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from autotune.core.endpoint import Refused
 from autotune.core.http_client import HttpConnection
+from tests_shared import serving_in_a_thread
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -38,17 +39,12 @@ def answering(per_connection, tls=None):
                 asked[-1].append((head[0], self.rfile.read(sum(lengths))))
                 self.wfile.write(ANSWER)
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        if tls is not None:
-            server.socket = tls.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/under", asked
-        finally:
-            server.shutdown()
-            thread.join()
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    with serving_in_a_thread(server):
+        yield f"http://127.0.0.1:{server.server_address[1]}/under", asked
 
 
 def ask(connection, path="/a", body=None, **headers):
@@ -118,7 +114,7 @@ def test_a_host_that_has_no_address_is_unreachable():
 @pytest.mark.parametrize(
     ("user", "sent"), [("", []), ("me:p%40ss@", ["Proxy-Authorization: Basic bWU6cEBzcw=="])]
 )
-def test_a_proxy_is_asked_for_the_whole_address(proxy_of, user, sent):
+def test_a_proxy_is_asked_for_the_whole_address(user, sent):
     with answering(1) as (url, _), proxy_of(url) as (address, asked):
         connection = HttpConnection("http://models.invalid:81/under", proxy=f"{user}{address}")
         assert ask(connection) == (200, b"{}")
@@ -128,7 +124,7 @@ def test_a_proxy_is_asked_for_the_whole_address(proxy_of, user, sent):
     assert [line for line in head if line.startswith("Proxy-")] == sent
 
 
-def test_a_server_of_tls_is_reached_through_a_tunnel(proxy_of, tmp_path, monkeypatch):
+def test_a_server_of_tls_is_reached_through_a_tunnel(tmp_path, monkeypatch):
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     private = ec.generate_private_key(ec.SECP256R1())
     name, now = (
@@ -193,41 +189,30 @@ def test_what_a_proxy_says_instead_of_a_tunnel_is_told(answer, said):
         thread.join()
 
 
-@pytest.fixture
-def proxy_of():
-    """Make proxies that reach one server, whatever they are asked for; give their address and the heads."""
+@contextmanager
+def proxy_of(url):
+    """Make a proxy that reaches one server, whatever it is asked for; give its address and the heads."""
+    port, asked = int(url.split(":")[2].split("/")[0]), []
 
-    @contextmanager
-    def proxy(url):
-        port, asked = int(url.split(":")[2].split("/")[0]), []
+    class Proxy(socketserver.StreamRequestHandler):
+        def handle(self):
+            head = []
+            while (line := self.rfile.readline()).strip():
+                head.append(line.decode().strip())
+            asked.append(head)
+            with socket.create_connection(("127.0.0.1", port)) as server:
+                if head[0].startswith("CONNECT"):
+                    self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                    back = threading.Thread(target=pour, args=(server, self.connection))
+                    back.start()
+                    pour(self.connection, server)
+                    back.join()
+                else:
+                    server.sendall("\r\n".join([*head, "", ""]).encode())
+                    pour(server, self.connection)
 
-        class Proxy(socketserver.StreamRequestHandler):
-            def handle(self):
-                head = []
-                while (line := self.rfile.readline()).strip():
-                    head.append(line.decode().strip())
-                asked.append(head)
-                with socket.create_connection(("127.0.0.1", port)) as server:
-                    if head[0].startswith("CONNECT"):
-                        self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                        back = threading.Thread(target=pour, args=(server, self.connection))
-                        back.start()
-                        pour(self.connection, server)
-                        back.join()
-                    else:
-                        server.sendall("\r\n".join([*head, "", ""]).encode())
-                        pour(server, self.connection)
-
-        with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Proxy) as server:
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-            thread.start()
-            try:
-                yield f"127.0.0.1:{server.server_address[1]}", asked
-            finally:
-                server.shutdown()
-                thread.join()
-
-    return proxy
+    with serving_in_a_thread(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Proxy)) as server:
+        yield f"127.0.0.1:{server.server_address[1]}", asked
 
 
 def pour(source, target):

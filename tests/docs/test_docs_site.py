@@ -7,12 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 import autotune
+from tests_shared import serving_in_a_thread
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -112,8 +112,7 @@ def test_a_browser_shows_pages_without_an_error_or_a_request_elsewhere(site, bro
     from selenium.webdriver.support.ui import WebDriverWait
 
     handler = functools.partial(Quiet, directory=site)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving_in_a_thread(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
         base = f"http://127.0.0.1:{server.server_port}"
         for page in ("index", "study-file", "reference", "first/function"):
             for width in (390, 1280):
@@ -127,7 +126,6 @@ def test_a_browser_shows_pages_without_an_error_or_a_request_elsewhere(site, bro
         WebDriverWait(browser, 60).until(
             lambda b: b.find_elements(By.CSS_SELECTOR, ".md-search-result__item")
         )
-        server.shutdown()
     severe = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     assert [entry for entry in severe if "favicon" not in entry["message"]] == []
     asked = {

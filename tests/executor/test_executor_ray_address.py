@@ -7,7 +7,6 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
@@ -17,7 +16,7 @@ from autotune.errors import EnvironmentProblem
 from autotune.executor import ray_address
 from autotune.executor.proc import command_line
 from autotune.executor.ray_address import check_address, find_address, split_address
-from tests_shared import wait_until
+from tests_shared import serving_in_a_thread, wait_until
 
 
 @pytest.mark.parametrize(
@@ -63,13 +62,11 @@ def test_an_executor_names_a_cluster_that_does_not_answer():
 def test_a_web_server_is_told_from_a_head_node():
     server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
     server.RequestHandlerClass.log_message = lambda *_: None
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        with pytest.raises(EnvironmentProblem, match="is no head node of a Ray cluster"):
-            check_address(f"127.0.0.1:{server.server_address[1]}")
-    finally:
-        server.shutdown()
-        server.server_close()
+    with (
+        serving_in_a_thread(server),
+        pytest.raises(EnvironmentProblem, match="is no head node of a Ray cluster"),
+    ):
+        check_address(f"127.0.0.1:{server.server_address[1]}")
 
 
 def test_a_head_that_is_paused_is_given_up(monkeypatch):

@@ -6,7 +6,6 @@ import logging
 import platform
 import subprocess
 import sys
-import threading
 
 import pytest
 import ray
@@ -15,6 +14,7 @@ from ray.job_submission import JobSubmissionClient
 from autotune.errors import EnvironmentProblem
 from autotune.executor import ray_private
 from autotune.executor.ray_private import HeadValues
+from tests_shared import serving_in_a_thread
 
 
 def test_the_last_cluster_that_was_started_here_has_an_address(tmp_path, monkeypatch):
@@ -59,15 +59,13 @@ def test_a_job_client_sends_bytes(status):
         def log_message(self, *_):
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Head) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving_in_a_thread(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Head)) as server:
         client = JobSubmissionClient(f"http://127.0.0.1:{server.server_port}")
         if status == 200:
             ray_private.send_package(client, "sent", b"\x00content")
         else:
             with pytest.raises(RuntimeError, match=r'500: {"why": "full"}'):
                 ray_private.send_package(client, "sent", b"\x00content")
-        server.shutdown()
     assert sent == [("/api/packages/gcs/sent", b"\x00content")]
 
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import ClassVar
@@ -17,6 +16,7 @@ from autotune.measure.quality.answers import EndpointSource, NoAnswer
 from autotune.measure.quality.check import check_quality
 from autotune.measure.quality.metrics import exact_match, perplexity, token_agreement
 from autotune.measure.quality.section import Quality
+from tests_shared import serving_in_a_thread
 
 
 def answers(*rows):
@@ -148,16 +148,12 @@ def served(request):
     features = getattr(request, "param", Server.features)
     kind = type("Handler", (Server,), {"features": features, "seen": []})
     server = HTTPServer(("127.0.0.1", 0), kind)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
     endpoint = Endpoint(
         f"http://127.0.0.1:{server.server_port}", "m",
         body={"ignore_eos": True, "min_tokens": "{max_tokens}", "top_k": 1}, headers={"X-Key": "k"},
     )  # fmt: skip
-    yield endpoint, kind.seen
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving_in_a_thread(server):
+        yield endpoint, kind.seen
 
 
 def soon():

@@ -5,7 +5,6 @@ import json
 import socket
 import subprocess
 import sys
-import threading
 
 import pytest
 
@@ -13,6 +12,7 @@ import autotune
 from autotune.ledger import Ledger
 from autotune.study.report import report_view
 from autotune.tracking.run_addresses import run_addresses
+from tests_shared import serving_in_a_thread
 
 pytestmark = [
     pytest.mark.timeout(240),
@@ -81,10 +81,8 @@ def test_whatever_else_answers_gives_no_addresses(answer):
         def log_message(self, *_):
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving_in_a_thread(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other)) as server:
         assert run_addresses(f"http://127.0.0.1:{server.server_port}", "team", "u", timeout=5) == {}
-        server.shutdown()
 
 
 def test_a_server_that_says_nothing_is_not_waited_for():
@@ -116,14 +114,12 @@ def test_a_server_is_asked_through_the_proxy_of_the_environment_unless_that_leav
             pass
 
     uri = "http://mlflow.invalid:5000"
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving_in_a_thread(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)) as server:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
         monkeypatch.setenv("no_proxy", "")
         found = run_addresses(uri, "team", "u", timeout=5)
         monkeypatch.setenv("no_proxy", "mlflow.invalid")
         assert run_addresses(uri, "team", "u", timeout=5) == {}
-        server.shutdown()
     assert found == {0: f"{uri}/#/experiments/7/runs/r"}
     assert asked == [
         f"{uri}/api/2.0/mlflow/experiments/get-by-name?experiment_name=team",

@@ -77,14 +77,15 @@ class Proposer:
         else:
             leading = self._leading_rows()
             config = selection.climbed(X_pending, self.problem.tried, leading, self.rng, self.region)
-        config = self._off_grid(selection, config, X_pending)
+        chosen, config = config, self._off_grid(selection, config, X_pending)
         x = tensor(models.encoder.configs([config]))
         again = None
         if choices.repeat:
             again = to_repeat(models, self.problem, x, self.sample_seed)
         if again is None:
             suggestion = explainer.suggestion(config, x)
-            selection.leave_out(config)
+            if config != chosen:  # what was chosen in the table is left out already
+                selection.leave_out(config)
         else:
             if row is not None:
                 selection.put_back(row)

@@ -5,7 +5,6 @@ a backend (vllm/platforms/cuda.py) and llama.cpp's llama-context.cpp.
 """
 
 import json
-import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -18,6 +17,7 @@ from autotune.report.summary import notes
 from autotune.systems.registry import build_system
 from autotune.systems.served.effective import replaced
 from autotune.systems.served.launch import Launch
+from tests_shared import serving_in_a_thread
 
 VLLM_LOG = """\
 INFO 03-20 10:08:20 [utils.py:233] non-default args: {'model': 'm', 'max_num_seqs': 64}
@@ -70,11 +70,8 @@ class Told(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    found = ThreadingHTTPServer(("127.0.0.1", 0), Told)
-    threading.Thread(target=found.serve_forever, daemon=True).start()
-    yield found
-    found.shutdown()
-    found.server_close()
+    with serving_in_a_thread(ThreadingHTTPServer(("127.0.0.1", 0), Told)) as found:
+        yield found
 
 
 def connect(section, config, log, answers, server, tmp_path):

@@ -4,7 +4,6 @@ import json
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from autotune.systems.base import AttemptFailed, ServedDriver
 from autotune.systems.diagnosis import diagnose
 from autotune.systems.gguf import _q8
 from autotune.systems.registry import build_system
+from tests_shared import serving_in_a_thread
 
 VLLM_MEMORY = (
     "(Worker pid=13547) ERROR 11-25 01:37:17 [multiproc_executor.py:1063] ValueError: Available memory on "
@@ -80,12 +80,8 @@ class Stub(BaseHTTPRequestHandler):
 def stub():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Stub)
     server.bodies = []
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield server, f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving_in_a_thread(server):
+        yield server, f"http://127.0.0.1:{server.server_address[1]}"
 
 
 def test_an_endpoint_that_runs_is_asked_with_the_parameters(stub, tmp_path):
